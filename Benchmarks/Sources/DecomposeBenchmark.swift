@@ -92,7 +92,8 @@ private struct Cost {
         seconds = processorSeconds() - start
         componentCount = decomposition.componentCount
         nonzeros = decomposition.nonzeros
-        error = Double(try (w - decomposition.reconstruction()).spectralNorm() / w.spectralNorm())
+        let product = TernaryFactors(decomposition, tolerance: options.tolerance).unpacked()
+        error = Double(try (w - product).spectralNorm() / w.spectralNorm())
         let (k, m, n) = (Double(componentCount), Double(w.rows), Double(w.columns))
         operations = k * m * n + k * k * (m + n) / 64 + k * k * k / 3
     }

@@ -71,7 +71,6 @@ package struct PtqJob: Job {
         }
         let report = TernaryReport(try StageLayers.gather(layers, groups), of: model.architecture.linears)
         let bytes = try write(original, layers, report, inputs, context)
-        try world.agree { if world.isRoot { try finished.remove() } }
         // The written model is scored, run from its packed factors.
         let packed = try inputs.readBack(context)
         let after = try score(packed.network(model), against: original, windows, context)

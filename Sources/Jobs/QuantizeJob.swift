@@ -94,7 +94,7 @@ package struct QuantizeJob: Job {
         return table
     }
 
-    /// Writes `model/`, and removes the layers kept for a resumption. Collective.
+    /// Writes `model/`. Collective.
     ///
     /// - Returns: the size of the folder's weights in bytes, and how many of the model's linears are integers.
     private func write<World: Communicator>(
@@ -104,8 +104,6 @@ package struct QuantizeJob: Job {
         let packing = try FolderPacking(recipe.plan, run.inputs, made.execution, made.packed, context.groups)
         let bytes = try run.inputs.write(
             made.packed, packing, as: run.inputs.writtenType(context.config), made.names.description, context)
-        let finished = context.folder.file(RunFiles.finishedLayers)
-        try context.communicator.agree { if context.communicator.isRoot { try removeTree(finished) } }
         return (bytes, packing.integers.count)
     }
 

@@ -45,7 +45,7 @@ struct TernaryQat<World: Communicator> {
         var steps = Steps()
         let record = try train(trainer, ternary, from: before, &steps, run)
         let after = try report(ternary, trainer.weights, run)
-        let (trained, bytes) = try write(ternary, trainer.weights, after, finished, run)
+        let (trained, bytes) = try write(ternary, trainer.weights, after, run)
 
         let own = Set(indices.map(trainer.weights.layerName))
         let table = try scores(fullPrecision, before, trained, after, own, run)
@@ -143,12 +143,24 @@ struct TernaryQat<World: Communicator> {
     private func start(
         _ ternary: TernaryTraining<World>, _ trainer: NetworkTrainer<IdentityHooks, World>, _ run: FullTrainingRun<World>
     ) throws -> Start {
-        let report = try report(ternary, trainer.weights, run)
-        let start = Start(score: try run.score(trainer.network), operations: report.operations)
+        let dense = run.inputs.folder.architecture.linears.reduce(OperationCount()) { $0 + .linear($1.shape, tokens: 1) }
+        // What this stage's layers add to a dense model's operations.
+        let own = ternary.results.map(\.factors)
+        var sums = [Int64(own.count), 0, 0]
+        for factors in own {
+            let weights = factors.u.rows * factors.v.columns
+            sums[1] += Int64(factors.multiplications - weights)
+            sums[2] += Int64(factors.additions - weights)
+        }
+        try context.groups.pipeline.allReduce(&sums, .sum)
+        let start = Start(
+            score: try run.score(trainer.network),
+            operations: OperationCount(
+                multiplications: dense.multiplications + Int(sums[1]), additions: dense.additions + Int(sums[2])))
         context.reporter.note(
-            "ternary (\(report.layers.count) layers): perplexity \(start.score.perplexity.formatted(decimals: 2)), "
-                + "\(cost(report))"
-        )
+            "ternary (\(sums[0]) layers): perplexity \(start.score.perplexity.formatted(decimals: 2)), "
+                + "\(start.operations.additions) additions and \(start.operations.multiplications) multiplications per token "
+                + "instead of \(dense.multiplications)")
         return start
     }
 
@@ -190,11 +202,11 @@ struct TernaryQat<World: Communicator> {
     ///
     /// - Returns: the score, and the bytes of `model/` on rank 0.
     private func write(
-        _ ternary: TernaryTraining<World>, _ weights: ModelWeights<Tensor>, _ report: TernaryReport, _ finished: FinishedLayers,
+        _ ternary: TernaryTraining<World>, _ weights: ModelWeights<Tensor>, _ report: TernaryReport,
         _ run: FullTrainingRun<World>
     ) throws -> (LanguageModelScore, bytes: Int) {
         let world = context.communicator
-        let own = try ternary.results(weights).map { (weights.layerName($0.index), $0.factors) }
+        let own = ternary.results.map { ($0.name, $0.factors) }
         let source = try world.agree { world.isRoot ? try run.inputs.folder.checkpoint.digest() : nil }
         let result = try run.writeAndScore(
             weights.parameters.packed(Dictionary(uniqueKeysWithValues: own)),
@@ -206,7 +218,6 @@ struct TernaryQat<World: Communicator> {
                 report.factors, to: context.folder.file(RunFiles.factors),
                 origin: TernaryFile.Origin(
                     source: source, targets: [try context.writtenModel().folder.checkpoint.digest()]))
-            try finished.remove()
         }
         return result
     }
@@ -249,16 +260,12 @@ struct TernaryQat<World: Communicator> {
         _ ternary: TernaryTraining<World>, _ weights: ModelWeights<Tensor>, _ run: FullTrainingRun<World>
     ) throws -> TernaryReport {
         let c = run.inputs.folder.architecture
-        let layers = try ternary.results(weights).map {
-            TernaryReport.Layer(
-                name: $0.name, factors: $0.factors, relativeError: $0.relativeError, branchCounts: $0.branches.json)
+        let results = ternary.results
+        let errors = try ternary.relativeErrors(of: results, weights, over: context.groups)
+        let layers = zip(results, errors).map {
+            TernaryReport.Layer(name: $0.name, factors: $0.factors, relativeError: $1, branchCounts: $0.branches.json)
         }
         return TernaryReport(try StageLayers.gather(layers, context.groups), of: c.linears)
-    }
-
-    private func cost(_ report: TernaryReport) -> String {
-        "\(report.operations.additions) additions and \(report.operations.multiplications) multiplications per token "
-            + "instead of \(report.denseOperations.multiplications)"
     }
 
     /// The network as first decomposed, or as given.

@@ -60,8 +60,26 @@ package struct CholeskyFactor: Sendable {
     }
 
     /// A⁻¹·x.
-    package func solution() -> [Float] {
-        var result = forward
+    package func solution() -> [Float] { substitutedBack(forward) }
+
+    /// A⁻¹·x for another right-hand side, with the bits that it would have had from the beginning.
+    ///
+    /// - Precondition: all rows were added at once.
+    package func solution(_ rightHandSide: [Float]) -> [Float] {
+        precondition(rightHandSide.count == order, "\(rightHandSide.count) right-hand sides for \(order) rows")
+        var y = rightHandSide
+        guard order > 0 else { return y }
+        cblas_strsv(
+            CblasRowMajor, CblasLower, CblasNoTrans, CblasNonUnit, Int32(order), factor.pointer, Int32(capacity), &y, 1)
+        return substitutedBack(y)
+    }
+
+    /// Values held.
+    package var count: Int { capacity * capacity }
+
+    /// (Lᵀ)⁻¹·y.
+    private func substitutedBack(_ y: [Float]) -> [Float] {
+        var result = y
         guard order > 0 else { return result }
         cblas_strsv(
             CblasRowMajor, CblasLower, CblasTrans, CblasNonUnit, Int32(order), factor.pointer, Int32(capacity), &result, 1)

@@ -108,7 +108,7 @@ struct StageMemory {
     /// as read, for comparison.
     private func training(replicas: Int) -> Double {
         let shared = workload.config.optimizer.shard ? optimizerStates / Double(replicas) : optimizerStates
-        return parameters * (3 + shared) + ternaryState
+        return parameters * (3 + shared) + ternaryState + TernaryWork(workload).keptFactors(part, replicas: replicas)
     }
 
     /// Once the last step is taken: beside what training holds the larger of the copy of the optimizer's states, of which the
@@ -223,8 +223,9 @@ struct StageMemory {
     /// Values of a ternary layer's matrix and of its factors.
     private func result(_ layer: TernaryWork.Layer) -> Double { layer.weights + layer.entries }
 
-    /// Rests and factors of all layers in training.
-    private var ternaryState: Double { TernaryWork(workload).layers(part).reduce(0) { $0 + result($1) } }
+    /// Rests and factors of all layers in training. An entry takes two bits packed, and 5 on average as the product reads it:
+    /// a byte in V, and in U one for each that is not 0, a fifth.
+    private var ternaryState: Double { TernaryWork(workload).layers(part).reduce(0) { $0 + $1.weights + $1.entries / 5 } }
 
     /// One layer decomposed: both several times, and the factors' Gram matrices with their Cholesky factors in double
     /// precision.

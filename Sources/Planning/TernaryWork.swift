@@ -113,10 +113,35 @@ struct TernaryWork {
         return work
     }
 
-    /// Scales by least squares: both sides' Gram matrices, half of each, the right-hand side, a factorization.
-    private func refresh(_ layer: Layer) -> Work {
+    /// Scales by least squares: the right-hand side, and for a share of refreshes both sides' Gram matrices, half of each, and
+    /// a factorization.
+    private func refresh(_ layer: Layer, factored: Double) -> Work {
         let k = layer.components
-        return Work(products: 2 * layer.sums + k * layer.entries, solves: k * k * k / 3, values: 8 * layer.entries)
+        return Work(
+            products: 2 * layer.sums + factored * k * layer.entries, solves: factored * k * k * k / 3,
+            values: 8 * layer.entries)
+    }
+
+    /// Values of the factors of scales' equations that an owner keeps from one refresh to the next: all of them, and how many
+    /// there is room for.
+    private func factors(_ layers: [Layer], _ replicas: Int) -> (all: Double, kept: Double) {
+        let all = layers.reduce(0) { $0 + $1.components * $1.components } / Double(owners(layers, replicas))
+        return (all, min(all, Double(LayerTransition.mostFactors) * layers.reduce(0) { $0 + $1.weights }))
+    }
+
+    /// Values of the factors of scales' equations that an owner keeps from one refresh to the next.
+    func keptFactors(_ part: StagePart, replicas: Int) -> Double {
+        guard workload.job == .qat, settings.mode == .default, adaptationShare < 1 else { return 0 }
+        return factors(layers(part), replicas).kept
+    }
+
+    /// The share of refreshes that find no factor kept: the first after each adaptation, and those of layers without room.
+    private func factored(_ layers: [Layer], _ replicas: Int) -> Double {
+        let every = adaptationShare
+        guard settings.mode == .default, every < 1 else { return 1 }
+        let (all, kept) = factors(layers, replicas)
+        let first = min(1, every / (1 - every))
+        return all > 0 ? first + (1 - first) * (1 - kept / all) : 1
     }
 
     /// Coordinate descent over the entries of U and V.
@@ -140,7 +165,8 @@ struct TernaryWork {
         let largestFirst = layers.sorted { $0.entries > $1.entries }
         func owner(_ work: (Layer) -> Work) -> Work { busiest(largestFirst, replicas, work) { Int($0.entries) } }
         let every = adaptationShare
-        let own = (1 - every) * owner(refresh) + every * owner(adaptation)
+        let factored = factored(layers, replicas)
+        let own = (1 - every) * owner { refresh($0, factored: factored) } + every * owner(adaptation)
         return (own, layers.reduce(Work()) { $0 + application($1) })
     }
 
@@ -155,9 +181,11 @@ struct TernaryWork {
         }
         let every = adaptationShare
         return workload.shape.blocks.indices.map { block in
-            layers(StagePart(blocks: block..<block + 1, isFirst: false, isLast: false)).reduce(Work()) { sum, layer in
+            let layers = layers(StagePart(blocks: block..<block + 1, isFirst: false, isLast: false))
+            let factored = factored(layers, replicas)
+            return layers.reduce(Work()) { sum, layer in
                 guard workload.job == .qat else { return sum + first(layer) }
-                let own = (1 - every) * refresh(layer) + every * adaptation(layer)
+                let own = (1 - every) * refresh(layer, factored: factored) + every * adaptation(layer)
                 return sum + 1 / Double(replicas) * own + application(layer)
             }
         }

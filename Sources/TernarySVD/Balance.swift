@@ -94,19 +94,36 @@ package struct Balance: Sendable {
 
     /// diag(a)⁻¹·W·diag(b)⁻¹, in double precision where a·b is not a normal float32, since the quotient may be one.
     package func applied(to w: Tensor) -> Tensor {
-        scaled(w) { value, i, j in
-            let product = a[i] * b[j]
-            return product.isNormal ? value / product : Float(Double(value) / (Double(a[i]) * Double(b[j])))
+        // A product grows with b, so that between two normal ones all are.
+        let sizes = b.map(abs)
+        let (least, largest) = (sizes.min() ?? 1, sizes.max() ?? 1)
+        return scaled(w) { i, b, source, target in
+            let a = a[i]
+            if (a * least).isNormal, (a * largest).isNormal {
+                for j in b.indices { target[j] = source[j] / (a * b[j]) }
+                return
+            }
+            for j in b.indices {
+                let product = a * b[j]
+                target[j] = product.isNormal ? source[j] / product : Float(Double(source[j]) / (Double(a) * Double(b[j])))
+            }
         }
     }
 
     /// diag(a)·W'·diag(b).
-    func restored(_ w: Tensor) -> Tensor { scaled(w) { $0 * (a[$1] * b[$2]) } }
+    func restored(_ w: Tensor) -> Tensor {
+        scaled(w) { i, b, source, target in
+            let a = a[i]
+            for j in b.indices { target[j] = source[j] * (a * b[j]) }
+        }
+    }
 
-    private func scaled(_ w: Tensor, _ change: (Float, Int, Int) -> Float) -> Tensor {
+    /// - Parameter row: writes row i of the result, given b and the row of `w`.
+    private func scaled(
+        _ w: Tensor, row: (Int, UnsafeBufferPointer<Float>, UnsafePointer<Float>, UnsafeMutablePointer<Float>) -> Void
+    ) -> Tensor {
         precondition(w.rows == a.count && w.columns == b.count, "balance of \(a.count)×\(b.count) for \(w.shape)")
-        let n = w.columns
-        return w.withElements { source in Tensor(source.indices.map { change(source[$0], $0 / n, $0 % n) }, w.shape) }
+        return w.mappedRows { i, source, target in b.withUnsafeBufferPointer { row(i, $0, source, target) } }
     }
 }
 
@@ -137,24 +154,62 @@ private struct Sides {
 
 extension Tensor {
     /// Of each row's elements, and of each column's.
-    var meanSquares: (rows: [Double], columns: [Double]) {
-        let (m, n) = (rows, columns)
-        var (rowSums, columnSums) = ([Double](repeating: 0, count: m), [Double](repeating: 0, count: n))
-        withElements { elements in
-            for i in 0..<m {
-                for j in 0..<n {
-                    let square = Double(elements[i * n + j]) * Double(elements[i * n + j])
-                    rowSums[i] += square
-                    columnSums[j] += square
+    var meanSquares: (rows: [Double], columns: [Double]) { (rowMeanSquares, columnMeanSquares) }
+
+    /// Of each row's elements, added up from left to right: four rows at a time, since each addition waits for the last one.
+    var rowMeanSquares: [Double] {
+        let (m, n, source) = (rows, columns, pointer)
+        var sums = [Double](repeating: 0, count: m)
+        sums.withUnsafeMutableBufferPointer { sums in
+            Team.share((m + 3) / 4, cost: 4 * n) { blocks in
+                for first in blocks.map({ 4 * $0 }) {
+                    // Of less than four rows the last one is added up again.
+                    let last = min(first + 3, m - 1)
+                    let rows = (0..<4).map { source + min(first + $0, last) * n }
+                    let (a, b, c, d) = (rows[0], rows[1], rows[2], rows[3])
+                    var four = SIMD4<Double>.zero
+                    for j in 0..<n {
+                        let x = SIMD4(Double(a[j]), Double(b[j]), Double(c[j]), Double(d[j]))
+                        four += x * x
+                    }
+                    for i in first...last { sums[i] = four[i - first] / Double(n) }
                 }
             }
         }
-        return (rowSums.map { $0 / Double(n) }, columnSums.map { $0 / Double(m) })
+        return sums
+    }
+
+    /// Of each column's elements, added up from top to bottom.
+    private var columnMeanSquares: [Double] {
+        let (m, n, source) = (rows, columns, pointer)
+        var sums = [Double](repeating: 0, count: n)
+        sums.withUnsafeMutableBufferPointer { sums in
+            Team.share(n, cost: m) { columns in
+                for i in 0..<m {
+                    let row = source + i * n
+                    for j in columns { sums[j] += Double(row[j]) * Double(row[j]) }
+                }
+                for j in columns { sums[j] /= Double(m) }
+            }
+        }
+        return sums
     }
 
     /// The median of the rows' mean squares, without rows of zeros; nil for zeros.
     var usualMeanSquare: Double? {
-        let sorted = meanSquares.rows.filter { $0 > 0 }.sorted()
+        let sorted = rowMeanSquares.filter { $0 > 0 }.sorted()
         return sorted.isEmpty ? nil : sorted[sorted.count / 2]
+    }
+
+    /// A matrix of the same shape.
+    ///
+    /// - Parameter row: writes row i, given that of this matrix; on several threads at a time.
+    func mappedRows(_ row: (Int, UnsafePointer<Float>, UnsafeMutablePointer<Float>) -> Void) -> Tensor {
+        var result = Tensor(uninitialized: shape)
+        let (n, source, target) = (columns, pointer, result.mutablePointer)
+        Team.share(rows, cost: n) { rows in
+            for i in rows { row(i, source + i * n, target + i * n) }
+        }
+        return result
     }
 }

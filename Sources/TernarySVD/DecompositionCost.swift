@@ -47,8 +47,8 @@ extension GreedyDecomposer {
     static func cost(rows m: Int, columns n: Int, components: Int, _ options: TernaryOptions) -> DecompositionCost {
         let stride = min(options.stride(rows: m, columns: n), m)
         var cost = DecompositionCost()
-        // Singular values of the matrix before, of the residual when it seems to be within the tolerance, and afterwards.
-        for _ in 0..<3 { cost.takeSingularValues(m, n) }
+        // Singular values of the matrix before, and of the residual when it seems to be within the tolerance.
+        for _ in 0..<2 { cost.takeSingularValues(m, n) }
         cost.iterate(m, n, stride, times: 2)
         var count = 0
         while count < components {
@@ -136,12 +136,13 @@ extension ReferenceDecomposer {
 }
 
 extension WeightedDescent {
-    /// The work of a round for a matrix `[m, n]` with k components, counted step by step: a descent over U (mnk + nk² + mk²
-    /// multiply-adds), one over V (2·mnk + 6·n²k + mk²), the scales after either (mnk + nk² + 2·mk² and a factorization).
+    /// The work of a round for a matrix `[m, n]` with k components, counted step by step: a descent over U (mnk + mk²
+    /// multiply-adds), one over V (2·mnk + 6·n²k + nk² + mk²), the scales after it (mnk), and the scales after either (2·mk²
+    /// and a factorization).
     ///
     /// - Returns: operations of products, and of factorizations in double precision.
     package static func roundCost(rows: Int, columns: Int, components: Int) -> (products: Double, solves: Double) {
         let (m, n, k) = (Double(rows), Double(columns), Double(components))
-        return (2 * (5 * m * n * k + 6 * n * n * k + 3 * n * k * k + 6 * m * k * k), 2 * k * k * k / 3)
+        return (2 * (4 * m * n * k + 6 * n * n * k + n * k * k + 6 * m * k * k), 2 * k * k * k / 3)
     }
 }

@@ -102,10 +102,11 @@ struct GreedyDecomposer {
         guard norm > 0 else { return 0 }
         var stallGuard = StallGuard(tolerance: options.tolerance, name: name)
         var decay = ErrorDecay(tolerance: options.tolerance)
+        var error: Float
         while true {
             try eachRound()
             try subspace.iterate(residual, times: 2)
-            var error = subspace.values[0] / norm
+            error = subspace.values[0] / norm
             if error < options.tolerance {
                 // Ritz values are lower bounds, so the tolerance is checked with the full set of singular values.
                 error = try residual.spectralNorm() / norm
@@ -128,8 +129,7 @@ struct GreedyDecomposer {
             if lacksRoom { kept = .amongOthers }
             discount = lacksRoom ? discount / 2 : 1
         }
-        if options.refines { try trim() }
-        return try residual.spectralNorm() / norm
+        return options.refines ? try trim(from: error) : error
     }
 
     /// The number of components that a round adds: a share of the present ones, but no more than are expected to be missing for
@@ -298,20 +298,23 @@ extension GreedyDecomposer {
     /// Raises the price of a non-zero for as long as the residual stays within the tolerance, which uses up the margin of the
     /// last round. With economy and few components an increase that was too large is halved and tried again. With many
     /// components a trial, which costs as much as a round, is too expensive for that.
-    private mutating func trim() throws {
+    ///
+    /// - Parameter error: the relative operator norm of the present residual.
+    /// - Returns: that of the residual that it ends with.
+    private mutating func trim(from error: Float) throws -> Float {
         let few = components.count < Self.fewComponents
         let economizes = few && options.economizes
         var (rise, trials): (Float, Int) = few ? (0.12, economizes ? 20 : 12) : (0.3, 3)
         let leastRise: Float = economizes ? 0.01 : rise
         leadingWeight = economizes ? Self.finalLeadingWeight : 0
         var price = price
-        var best = (components, residual)
+        var best = (components, residual, error: error)
         for _ in 0..<trials {
             let before = (components, residual)
             try descend(price: price * (1 + rise))
-            if try isWithinTolerance(iterations: economizes ? 4 : 2) {
+            if let error = try errorWithinTolerance(iterations: economizes ? 4 : 2) {
                 price *= 1 + rise
-                if components.nonzeros < best.0.nonzeros { best = (components, residual) }
+                if components.nonzeros < best.0.nonzeros { best = (components, residual, error) }
                 continue
             }
             guard rise > leastRise else { break }
@@ -320,15 +323,18 @@ extension GreedyDecomposer {
             try refit(from: 0)
         }
         // The solver keeps the state of the last trial, since no descent follows.
-        (components, residual) = best
+        (components, residual) = (best.0, best.1)
+        return best.error
     }
 
-    /// Whether the residual is within the tolerance. Ritz values are lower bounds: where they are already too large, the full
-    /// set of singular values need not be computed.
-    private mutating func isWithinTolerance(iterations: Int) throws -> Bool {
+    /// The residual's relative operator norm; nil where it is not within the tolerance. Ritz values are lower bounds: where
+    /// they are already too large, the full set of singular values need not be computed.
+    private mutating func errorWithinTolerance(iterations: Int) throws -> Float? {
         try subspace.iterate(residual, times: iterations)
         let limit = options.tolerance * norm
-        return try subspace.values[0] < limit && residual.spectralNorm() < limit
+        guard subspace.values[0] < limit else { return nil }
+        let largest = try residual.spectralNorm()
+        return largest < limit ? largest / norm : nil
     }
 }
 

@@ -1,4 +1,4 @@
-internal import LinearAlgebra
+package import LinearAlgebra
 internal import Support
 package import TensorCore
 
@@ -8,10 +8,23 @@ package struct TernaryLayerState: Sendable {
     package var weight: Tensor
     /// ρ `[m, n]`.
     package var rest: Tensor
-    /// `[m, k]`, `[k]`, `[k, n]`.
-    package var u: Tensor, s: Tensor, v: Tensor
+    /// U `[m, k]` and V `[k, n]`, which few ranks read in a step.
+    package var packedU: PackedTernary, packedV: PackedTernary
+    /// `[k]`.
+    package var s: Tensor
     /// Scales of rows and columns, chosen at the first decomposition and adjusted to the weight.
     package var balance: Balance?
+
+    /// U as floats, unpacked at each call.
+    package var u: Tensor { packedU.unpacked }
+    /// V as floats, unpacked at each call.
+    package var v: Tensor { packedV.unpacked }
+
+    /// From U and V as floats.
+    package init(weight: Tensor, rest: Tensor, u: Tensor, s: Tensor, v: Tensor, balance: Balance? = nil) {
+        (self.weight, self.rest, self.s, self.balance) = (weight, rest, s, balance)
+        (packedU, packedV) = (PackedTernary(u), PackedTernary(v))
+    }
 
     /// The state of a layer without components: W unchanged, and ρ = 0.
     package static func empty(_ weight: Tensor, _ balance: Balance? = nil) -> TernaryLayerState {
@@ -91,18 +104,13 @@ package struct LayerTransition: Sendable {
         (self.options, self.pruneRate) = (options, pruneRate)
     }
 
+    /// The factors of scales' equations that a rank keeps from step to step have at most so many times the values of all its
+    /// layers' weights: no more than these and their residuals together.
+    package static let mostFactors = 2
+
     // MARK: - Owner
 
-    /// The first projection of a weight.
-    ///
-    /// - Parameter eachRound: see ``TernaryDecomposition``.
-    package func begin(
-        _ weight: Tensor, name: String = "the matrix", eachRound: () throws -> Void = {}
-    ) throws -> TransitionUpdate {
-        try full(weight, options, nil, name: name, eachRound)
-    }
-
-    /// The first projection, where factors are given.
+    /// The first projection: factors that were made from the weight, or are given.
     package static func begin(with factors: TernaryFactors) -> TransitionUpdate {
         TransitionUpdate(
             branch: .full, kept: [], newU: factors.u.unpacked, newV: factors.v.unpacked,
@@ -111,53 +119,44 @@ package struct LayerTransition: Sendable {
     }
 
     /// Decides the branch for the state, whose weight the optimizer has just changed, and computes the new factors.
-    package func update(
-        _ state: TernaryLayerState, name: String = "the matrix", eachRound: () throws -> Void = {}
-    ) throws -> TransitionUpdate {
-        try update(state, name: name, eachRound: eachRound) { kept, _ in kept }
-    }
-
-    /// Adapts the entries of U and V to the weight the optimizer has changed, by coordinate descent (default mode):
-    /// ``TransitionBranch/prune`` with nothing dropped.
     ///
-    /// An adaptation that would leave less than half of the layer's non-zeros is refused. They would never come back, and so
-    /// sudden a loss points to a bad step (too high a learning rate), not to the layer. Instead, the scales are solved for with
-    /// U and V unchanged.
-    package func adapt(
-        _ state: TernaryLayerState, name: String = "the matrix", _ adaptation: inout Adaptation
-    ) throws -> TransitionUpdate {
-        let (a, balance) = try target(of: state, name: name)
-        return try adapt(to: a, balance, state, name: name, &adaptation)
-    }
-
-    /// An adaptation where it is due, or where `follows` is true and a channel has left its scale, so that its entries of U or
-    /// V no longer fit; otherwise ``update(_:name:eachRound:)``.
+    /// Where `adapts` is true, or `follows` is and a channel has left its scale, so that its entries of U or V no longer fit,
+    /// the entries of U and V are adapted to the weight, by coordinate descent (default mode): ``TransitionBranch/prune`` with
+    /// nothing dropped. An adaptation that would leave less than half of the layer's non-zeros is refused. They would never
+    /// come back, and so sudden a loss points to a bad step (too high a learning rate), not to the layer. Instead, the scales
+    /// are solved for with U and V unchanged.
     ///
-    /// - Parameter eachRound: called repeatedly, except where only the scales are solved for. An error that it throws ends the
-    ///   transition.
+    /// - Parameters:
+    ///   - factor: of the scales' equations, which depend on U and V alone: nil, or as the last transition of this layer has
+    ///     left it; nil afterwards where U and V change.
+    ///   - order: arranges the kept components; then those beyond a multiple of the stride are dropped.
+    ///   - eachRound: called between the parts of the work. An error that it throws ends the transition.
     package func step(
         _ state: TernaryLayerState, name: String = "the matrix", adapts: Bool, follows: Bool, _ adaptation: inout Adaptation,
-        eachRound: () throws -> Void = {}
+        keeping factor: inout CholeskyFactor?, order: ([Int]) -> [Int] = { $0 }, eachRound: () throws -> Void = {}
     ) throws -> TransitionUpdate {
         let (a, balance) = try target(of: state, name: name)
-        if adapts || follows && balance != nil {
-            return try adapt(to: a, balance, state, name: name, &adaptation, eachRound: eachRound)
-        }
-        return try update(to: a, balance, state, name: name, eachRound: eachRound) { kept, _ in kept }
+        try eachRound()
+        let update =
+            adapts || follows && balance != nil
+            ? try adapt(to: a, balance, state, name: name, &adaptation, &factor, eachRound)
+            : try update(to: a, balance, state, name: name, &factor, order, eachRound)
+        if update.branch != .refresh { factor = nil }
+        return update
     }
 
     private func adapt(
         to a: Tensor, _ balance: Balance?, _ state: TernaryLayerState, name: String, _ adaptation: inout Adaptation,
-        eachRound: () throws -> Void = {}
+        _ factor: inout CholeskyFactor?, _ eachRound: () throws -> Void
     ) throws -> TransitionUpdate {
         let adapted = try TernaryError.naming(name) {
             try TernaryDecomposition.adapting(
                 (state.u, state.v), to: a, options.scaledAlready, &adaptation, eachRound: eachRound)
         }
-        let present = state.u.nonzeroCount + state.v.nonzeroCount
+        let present = state.packedU.nonzeros + state.packedV.nonzeros
         // Compared with the first number, too, since many small losses empty a layer like one large loss.
         guard 2 * adapted.nonzeros >= present, 2 * adapted.nonzeros >= min(2 * present, adaptation.budget) else {
-            return try refresh(a, state, balance, name: name, isRefusal: true).update
+            return try refresh(a, state, balance, name: name, &factor, isRefusal: true, eachRound).update
         }
         return difference(adapted, from: state, balance)
     }
@@ -177,9 +176,10 @@ package struct LayerTransition: Sendable {
 
     /// U and V kept, s by least squares on A.
     private func refresh(
-        _ a: Tensor, _ state: TernaryLayerState, _ balance: Balance?, name: String, isRefusal: Bool = false
+        _ a: Tensor, _ state: TernaryLayerState, _ balance: Balance?, name: String, _ factor: inout CholeskyFactor?,
+        isRefusal: Bool = false, _ eachPart: () throws -> Void
     ) throws -> (update: TransitionUpdate, refitted: Components) {
-        let refitted = try TernaryError.naming(name) { try refit(a, state) }
+        let refitted = try TernaryError.naming(name) { try refit(a, state, &factor, eachPart) }
         let k = refitted.count
         let update = TransitionUpdate(
             branch: .refresh, kept: Array(0..<k), newU: Tensor(zeros: [a.rows, 0]), newV: Tensor(zeros: [0, a.columns]),
@@ -187,31 +187,22 @@ package struct LayerTransition: Sendable {
         return (update, refitted)
     }
 
-    /// As ``update(_:name:)``. `order` arranges the kept components, given with their strengths; then those beyond a multiple
-    /// of the stride are dropped.
-    func update(
-        _ state: TernaryLayerState, name: String, eachRound: () throws -> Void = {}, order: ([Int], [Float]) -> [Int]
-    ) throws -> TransitionUpdate {
-        let (a, balance) = try target(of: state, name: name)
-        return try update(to: a, balance, state, name: name, eachRound: eachRound, order: order)
-    }
-
+    /// An update without an adaptation: U and V change only where components are dropped.
     private func update(
-        to a: Tensor, _ balance: Balance?, _ state: TernaryLayerState, name: String, eachRound: () throws -> Void,
-        order: ([Int], [Float]) -> [Int]
+        to a: Tensor, _ balance: Balance?, _ state: TernaryLayerState, name: String, _ factor: inout CholeskyFactor?,
+        _ order: ([Int]) -> [Int], _ eachRound: () throws -> Void
     ) throws -> TransitionUpdate {
         // The layer keeps its balance, so the scaled weight is decomposed without balancing.
         let options = options.scaledAlready
         let k = state.s.count
         guard pruneRate.isFinite, k > 0 else { return try full(a, options, balance, name: name, eachRound) }
 
-        let (refresh, refitted) = try refresh(a, state, balance, name: name)
+        let (refresh, refitted) = try refresh(a, state, balance, name: name, &factor, eachRound)
         // With a rate of 0 no component counts as weak.
         guard pruneRate > 0 else { return refresh }
         let s = refitted.s
-        let strengths = (0..<k).map { j in
-            abs(s[j]) * Float(state.u.columnCount(j) * state.v.rowCount(j)).squareRoot()
-        }
+        let (u, v) = (state.u, state.v)
+        let strengths = (0..<k).map { j in abs(s[j]) * Float(u.columnCount(j) * v.rowCount(j)).squareRoot() }
         let bar = try TernaryError.naming(name) {
             let residual = options.mode == .reference ? refitted.exactResidual(of: a) : refitted.residual(of: a, Workspace())
             return try pruneRate * strengthOfBestAbsent(residual)
@@ -219,9 +210,9 @@ package struct LayerTransition: Sendable {
         let strong = (0..<k).filter { strengths[$0] >= bar }
         if strong.count == k { return refresh }
         let r = options.stride(rows: a.rows, columns: a.columns)
-        let kept = Array(order(strong, strengths).prefix(strong.count / r * r))
+        let kept = Array(order(strong).prefix(strong.count / r * r))
         guard !kept.isEmpty else { return try full(a, options, balance, name: name, eachRound) }
-        let start = Components(u: state.u, s: state.s, v: state.v).selecting(kept)
+        let start = Components(u: u, s: state.s, v: v).selecting(kept)
         let warm = try TernaryDecomposition(
             a, options, name: name, start: (start.u, Tensor(start.v, [kept.count, a.columns])), eachRound: eachRound)
         return difference(warm, from: state, balance)
@@ -236,12 +227,18 @@ package struct LayerTransition: Sendable {
     }
 
     /// The state's components with s by least squares on A.
-    private func refit(_ a: Tensor, _ state: TernaryLayerState) throws -> Components {
+    private func refit(
+        _ a: Tensor, _ state: TernaryLayerState, _ factor: inout CholeskyFactor?, _ eachPart: () throws -> Void
+    ) throws -> Components {
         var components = Components(u: state.u, s: state.s, v: state.v)
         let isExact = options.mode == .reference
         var solver = ScaleSolver(a, exact: isExact)
-        solver.update(components, from: 0)
-        components.s = isExact ? try solver.exactSolution(sharedSquares: solver.kernelSquares()) : try solver.solution()
+        if isExact {
+            solver.update(components, from: 0)
+            components.s = try solver.exactSolution(sharedSquares: solver.kernelSquares())
+        } else {
+            components.s = try solver.solution(of: components, keeping: &factor, eachPart)
+        }
         return components
     }
 
@@ -299,35 +296,27 @@ package struct LayerTransition: Sendable {
 
     // MARK: - Everybody
 
-    /// The state of a layer whose first projection is `update`.
-    package static func begin(_ weight: Tensor, with update: TransitionUpdate) -> TernaryLayerState {
-        apply(update, to: .empty(weight, update.balance))
-    }
-
-    /// The state after a transition. Owner and receivers call this with the same update and the same state before, and end with
-    /// the same bits: the product is a sum in fixed order.
+    /// Changes a state as a transition says. Owner and receivers call this with the same update and the same state before, and
+    /// end with the same bits: the product is a sum in fixed order.
     ///
+    /// A refresh as published leaves W and ρ unchanged: their sum already is A, and W is U·diag(s)·V except for the step just
+    /// taken. In the default mode W ← U·diag(s)·V and ρ ← A − W then too, so that the network in training is the one that is
+    /// kept in the end.
+    ///
+    /// - Parameter sum: the state's U and V for products, made again where they change.
     /// - Precondition: `update.kept` are components of the state.
-    package static func apply(_ update: TransitionUpdate, to state: TernaryLayerState) -> TernaryLayerState {
-        var result = state
-        takeFactors(of: update, into: &result)
-        // A refresh leaves W and ρ unchanged: their sum already is A, and W is U·diag(s)·V except for the step just taken.
-        if update.branch != .refresh {
-            TernarySum(u: result.u, v: result.v).carryResidual(
-                result.s, result.balance, weight: &result.weight, rest: &result.rest)
-        }
-        return result
-    }
-
-    /// The part of ``apply(_:to:)`` that updates U, s, V and the balance.
-    package static func takeFactors(of update: TransitionUpdate, into state: inout TernaryLayerState) {
+    package func apply(_ update: TransitionUpdate, to state: inout TernaryLayerState, _ sum: inout TernarySum) {
         if update.branch != .refresh {
             let runs = update.kept.runs
-            state.u = state.u.keepingColumns(runs, then: update.newU)
-            state.v = state.v.keepingRows(runs, then: update.newV)
+            let u = state.u.keepingColumns(runs, then: update.newU)
+            let v = state.v.keepingRows(runs, then: update.newV)
+            sum = TernarySum(u: u, v: v)
+            (state.packedU, state.packedV) = (PackedTernary(u), PackedTernary(v))
         }
         state.s = update.s
         if let balance = update.balance { state.balance = balance }
+        guard update.branch != .refresh || options.mode == .default else { return }
+        sum.carryResidual(state.s, state.balance, weight: &state.weight, rest: &state.rest)
     }
 }
 

@@ -59,10 +59,7 @@ package struct OutputNorm: Sendable {
     }
 
     /// diag(b)·H·diag(b).
-    func balanced(_ b: [Float]) -> Tensor {
-        let n = inputs.columns
-        return inputs.withElements { h in Tensor(h.indices.map { h[$0] * (b[$0 / n] * b[$0 % n]) }, [n, n]) }
-    }
+    func balanced(_ b: [Float]) -> Tensor { Balance(a: b, b: b).restored(inputs) }
 }
 
 extension Float {

@@ -166,6 +166,30 @@ struct ScaleSolver {
         }
     }
 
+    /// The scales of components that are all new to this solver.
+    ///
+    /// - Parameters:
+    ///   - kept: the factor that an earlier call with the same U and V has left, whatever its matrix, or nil. With it only x
+    ///     has to be computed, and the scales have the same bits. Nil afterwards where float32 was not enough.
+    ///   - eachPart: called between the parts of the work.
+    mutating func solution(
+        of components: Components, keeping kept: inout CholeskyFactor?, _ eachPart: () throws -> Void
+    ) throws -> [Float] {
+        if kept == nil {
+            left.update(components.ut, from: 0)
+            try eachPart()
+            right.update(components.v, from: 0)
+            try eachPart()
+        }
+        if case .transposed(let w) = target { project(components, on: w, from: 0, rightChanged: true) }
+        try eachPart()
+        if let kept { return kept.solution(projections.map { Float($0) }) }
+        let scales = try solution()
+        kept = factor.order == components.count ? factor : nil
+        try eachPart()
+        return scales
+    }
+
     private mutating func extend() throws(LAPACKError) {
         let (first, k) = (factor.order, right.count)
         guard k > first else { return }

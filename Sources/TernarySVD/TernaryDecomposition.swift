@@ -29,13 +29,6 @@ package struct TernaryDecomposition: Sendable {
     /// Whether a matrix is left alone: nine weights or fewer.
     package static func isTooSmall(_ shape: [Int]) -> Bool { shape.reduce(1, *) <= 9 }
 
-    /// The matrix that the factors stand for, summed in a fixed order, so that its bits are the same on every rank and
-    /// processor.
-    package func reconstruction() -> Tensor {
-        let product = Self.product(u: u, s: s, v: v)
-        return balance?.restored(product) ?? product
-    }
-
     /// U·diag(s)·V for U `[m, k]` and V `[k, n]`, by additions in a fixed order.
     package static func product(u: Tensor, s: Tensor, v: Tensor) -> Tensor {
         // Where rows of V have little more than one non-zero, most terms are 0, and leaving them out does not change the sums.

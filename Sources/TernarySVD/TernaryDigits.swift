@@ -59,7 +59,7 @@ package struct TernaryDigits {
     ) {
         let (m, n) = (weight.rows, weight.columns)
         (shape, self.inputs, self.sparsity) = (weight.shape, inputs, sparsity)
-        let sizes = weight.meanSquares.rows.map { Float($0.squareRoot()) }
+        let sizes = weight.rowMeanSquares.map { Float($0.squareRoot()) }
         let a = weighting == .both ? sizes.map { $0 > 0 ? $0.roundedToQuarterOctave : 1 } : [Float](repeating: 1, count: m)
         self.a = a
         var scaled = Balance(a: a, b: [Float](repeating: 1, count: n)).applied(to: weight)

@@ -4,7 +4,7 @@ package import TensorCore
 
 /// Ternary factors changed entry by entry so that the error of the layer's outputs falls: tr(O·E·H·Eᵀ) with
 /// E = W − diag(a)·U·diag(s)·V·diag(b), see ``OutputNorm``. A change of an entry lowers the error plus the price of the
-/// non-zeros: the error alone may rise where an entry is not worth its price.
+/// non-zeros: the error alone may rise where an entry is not worth its price, and where a is rounded.
 ///
 /// Rows of U are independent of each other. For each, with F = diag(s)·V·diag(b), p = w·H·Fᵀ and G = F·H·Fᵀ are sufficient, and
 /// entries take their best value of {−1, 0, 1} in turn. Columns of V depend on each other through H: they are updated one after
@@ -14,7 +14,8 @@ package import TensorCore
 /// Under 2:4 (``TernarySparsity``) entries that break it are removed first, where that costs least, and no later change breaks
 /// it again.
 ///
-/// A round costs 4·k·n² + 4·m·n·k multiply-adds in products and about 2·k·(m + n) per changed entry.
+/// A round costs 4·m·n·k + 6·n²·k + n·k² + 6·m·k² multiply-adds in products, two factorizations of k³/6, and about 2·k·(m + n)
+/// per changed entry.
 package struct WeightedDescent {
     /// The saving that a non-zero must bring, as a share of its component's curvature. The number of non-zeros then stays about
     /// the same.
@@ -95,15 +96,24 @@ package struct WeightedDescent {
     /// - Parameter eachStep: called before every step; what it throws ends the descent.
     package mutating func run(rounds: Int, eachStep: () throws -> Void = {}) throws {
         guard componentCount > 0 else { return }
+        var gram = rightGram
         for _ in 0..<rounds {
             try eachStep()
-            descendLeft()
-            try refit()
+            // Neither these products nor those of V with itself change before the scales are solved for.
+            let products = targetProducts
+            descendLeft(gram, products)
+            try refit(gram, products)
             try eachStep()
             descendRight()
-            try refit()
+            gram = rightGram
+            try refit(gram, targetProducts)
         }
     }
+
+    /// V·H·Vᵀ, `[k, k]`.
+    private var rightGram: Tensor { matmul(images, .asStored, v, .transposed) }
+    /// W·H·Vᵀ, `[m, k]`.
+    private var targetProducts: Tensor { matmul(target, .asStored, images, .transposed) }
 
     private var residual: Tensor {
         guard componentCount > 0 else { return target }
@@ -114,18 +124,29 @@ package struct WeightedDescent {
 
     /// U·diag(s).
     private var scaledLeft: Tensor {
-        let (k, s) = (componentCount, s)
-        return u.withElements { u in Tensor(u.indices.map { u[$0] * s[$0 % k] }, [u.count / k, k]) }
+        u.mappedRows { [s] _, source, target in
+            s.withUnsafeBufferPointer { s in
+                for j in s.indices { target[j] = source[j] * s[j] }
+            }
+        }
+    }
+
+    /// O·X for the weights O of the rows of X.
+    private func weighted(_ matrix: Tensor) -> Tensor {
+        let width = matrix.columns
+        return matrix.mappedRows { i, source, target in
+            let weight = rowWeights[i]
+            for j in 0..<width { target[j] = source[j] * weight }
+        }
     }
 }
 
 // MARK: - Entries
 
 extension WeightedDescent {
-    private mutating func descendLeft() {
+    private mutating func descendLeft(_ gram: Tensor, _ products: Tensor) {
         let (m, k) = (u.shape[0], componentCount)
-        let gram = matmul(images, .asStored, v, .transposed)
-        var gradients = matmul(target, .asStored, images, .transposed)
+        var gradients = products.copy()
         matmul(scaledLeft, .asStored, gram, .asStored, alpha: -1, beta: 1, into: &gradients)
         let prices = (0..<k).map { Self.price * s[$0] * s[$0] * gram.pointer[$0 * (k + 1)] }
         let (entries, slopes, passes) = (u.mutablePointer, gradients.mutablePointer, Int32(Self.passes))
@@ -139,8 +160,8 @@ extension WeightedDescent {
 
     /// Dᵀ·O·D for D = U·diag(s), `[k, k]`, and O·D, `[m, k]`.
     private var leftGram: (gram: Tensor, weighted: Tensor) {
-        let (left, k, rowWeights) = (scaledLeft, componentCount, rowWeights)
-        let weighted = left.withElements { d in Tensor(d.indices.map { d[$0] * rowWeights[$0 / k] }, left.shape) }
+        let left = scaledLeft
+        let weighted = weighted(left)
         return (matmul(left, .transposed, weighted), weighted)
     }
 
@@ -205,11 +226,9 @@ extension WeightedDescent {
 // MARK: - Scales
 
 extension WeightedDescent {
-    /// s, then a, by least squares, each with everything else fixed.
-    private mutating func refit() throws {
+    /// s, then a, by least squares, each with everything else fixed, from the present ``rightGram`` and ``targetProducts``.
+    private mutating func refit(_ gram: Tensor, _ products: Tensor) throws {
         let (m, k) = (u.shape[0], componentCount)
-        let gram = matmul(images, .asStored, v, .transposed)
-        let products = matmul(target, .asStored, images, .transposed)
         try refitScales(gram, products)
         // ρ_i = (w_i·H·f_iᵀ)/(f_i·H·f_iᵀ) for the rows f of U·diag(s)·V.
         let left = scaledLeft
@@ -232,8 +251,8 @@ extension WeightedDescent {
 
     /// ((Uᵀ·O·U)∘G)·s = x with x_j = u_jᵀ·O·W·H·v_jᵀ.
     private mutating func refitScales(_ gram: Tensor, _ products: Tensor) throws {
-        let (m, k, rowWeights) = (u.shape[0], componentCount, rowWeights)
-        let weighted = u.withElements { u in Tensor(u.indices.map { u[$0] * rowWeights[$0 / k] }, [m, k]) }
+        let (m, k) = (u.shape[0], componentCount)
+        let weighted = weighted(u)
         let left = matmul(u, .transposed, weighted)
         let kernel = zip(left.elements, gram.elements).map { Double($0) * Double($1) }
         var x = [Double](repeating: 0, count: k)

@@ -22,7 +22,7 @@ package struct StepPlan {
 /// for what it has lent no longer than ``patience`` allows, and then computes it, too.
 struct Handover {
     /// Nanoseconds below which a layer is not worth asking for. A claim waits until the owner next looks for messages, and so
-    /// does the result, and it looks every 2 ms while it computes.
+    /// does the result. While it computes, it looks between the parts of its work, at most every 2 ms.
     static let least = 5_000_000
     /// A loan may take so many times what is expected, since times vary by that, and so much besides.
     static let patience = (factor: 4, besides: Duration.milliseconds(250))

@@ -12,8 +12,11 @@ import TestSupport
 /// - Parameters:
 ///   - name: of the run's folder within `folder`.
 ///   - settings: as a user gives them.
+///   - note: called with what the job tells the user.
 /// - Returns: `summary.json`.
-func summary(of job: some Job, in folder: TemporaryFolder, _ name: String, _ settings: [String]) throws -> JSONValue {
+func summary(
+    of job: some Job, in folder: TemporaryFolder, _ name: String, _ settings: [String], note: ((String) -> Void)? = nil
+) throws -> JSONValue {
     let config = try SettingsRequest(
         assignments: [
             "data.sequence_length=48", "data.eval.windows=4", "training.steps=2", "training.batch_size=2",
@@ -23,6 +26,7 @@ func summary(of job: some Job, in folder: TemporaryFolder, _ name: String, _ set
     try job.run(
         JobContext(
             config: config, groups: try ParallelGroups(.alone, LoopbackCommunicator()),
-            folder: RunFolder(folder.file(name), isWriter: true), reporter: Reporter(isSpeaking: false)))
+            folder: RunFolder(folder.file(name), isWriter: true),
+            reporter: Reporter(isSpeaking: note != nil, isTerminal: false, interval: .seconds(5), output: note ?? { _ in })))
     return try InputFile.json(folder.file(name) + "/summary.json")
 }

@@ -26,7 +26,7 @@ import Testing
     private func common() -> TrainingState {
         var state = TrainingState()
         for size in [1, 5, 200, 1000] { state.tensors["w\(size)"] = vector(size) }
-        state.ternary["u"] = Tensor([1, 0, -1, 1, 1, 0], [2, 3])
+        state.ternary["u"] = PackedTernary(Tensor([1, 0, -1, 1, 1, 0], [2, 3]))
         state.stretches["m of w"] = .init(first: 3, of: vector(40), 10..<30)
         state.numbers["steps"] = 7
         return state

@@ -51,7 +51,7 @@ import Testing
         func cost(_ m: Int, _ n: Int, _ k: Int) -> (products: Double, solves: Double) {
             WeightedDescent.roundCost(rows: m, columns: n, components: k)
         }
-        #expect(cost(64, 64, 64).products == 40 * 64 * 64 * 64)
+        #expect(cost(64, 64, 64).products == 34 * 64 * 64 * 64)
         #expect(cost(64, 256, 64).products > cost(256, 64, 64).products)
         #expect(cost(8, 8, 400).solves == 8 * cost(8, 8, 200).solves)
     }

@@ -11,9 +11,9 @@ import Testing
         #expect(factors.componentCount == 0 && factors.unpacked().elements == zeros.elements)
         #expect(factors.apply(Tensor(repeating: 1, [3, 7])).elements == [Float](repeating: 0, count: 15))
         let transition = try LayerTransition(TernaryOptions.unbalanced(0.05))
-        var state = LayerTransition.begin(zeros, with: try transition.begin(zeros))
+        var state = try transition.begun(zeros)
         state.weight[2, 2] = 1
-        state = LayerTransition.apply(try transition.update(state), to: state)
+        state = transition.applied(try transition.update(state), to: state)
         #expect(abs(state.weight[2, 2] - 1) < 0.06)
     }
 }

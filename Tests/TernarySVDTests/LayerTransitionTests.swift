@@ -1,4 +1,5 @@
 import HuggingFace
+import LinearAlgebra
 import Support
 import TensorCore
 import TestSupport
@@ -24,12 +25,12 @@ import Testing
                 current.weight = before
                 let permutations = entry["perm_used"]?.array ?? []
                 let permutation = permutations.first?.integers
-                update = try transition.update(current, name: tag) { kept, _ in permutation.map { $0.map { kept[$0] } } ?? kept
-                }
-                after = LayerTransition.apply(update, to: current)
+                update = try transition.update(
+                    current, name: tag, order: { kept in permutation.map { $0.map { kept[$0] } } ?? kept })
+                after = transition.applied(update, to: current)
             } else {
                 update = try transition.begin(before, name: tag)
-                after = LayerTransition.begin(before, with: update)
+                after = try transition.begun(before, with: update)
             }
             let branch = try #require(entry["branch"]?.string)
             #expect(update.branch.rawValue == ["s_only": "refresh", "partial": "prune", "full": "full"][branch], "\(tag)")
@@ -59,7 +60,7 @@ import Testing
         options.balance = balanced
         let transition = try LayerTransition(options, pruneRate: 0.2)
         let first = try transition.begin(initial)
-        var (owner, receiver) = (LayerTransition.begin(initial, with: first), LayerTransition.begin(initial, with: first))
+        var (owner, receiver) = try (transition.begun(initial, with: first), transition.begun(initial, with: first))
         var branches: Set<TransitionBranch> = []
         for step in 0..<6 {
             let gradient = Tensor(normal: [40, 56], deviation: step < 3 ? 1e-5 : 2e-2, from: &random)
@@ -68,8 +69,8 @@ import Testing
             let target = owner.weight + owner.rest
             let update = try transition.update(owner)
             branches.insert(update.branch)
-            owner = LayerTransition.apply(update, to: owner)
-            receiver = LayerTransition.apply(update, to: receiver)
+            owner = transition.applied(update, to: owner)
+            receiver = transition.applied(update, to: receiver)
             for (a, b) in [
                 (owner.weight, receiver.weight), (owner.rest, receiver.rest), (owner.u, receiver.u), (owner.s, receiver.s),
                 (owner.v, receiver.v),
@@ -84,7 +85,7 @@ import Testing
         var random = RandomStream(seed: 2)
         let initial = Tensor(normal: [12, 12], from: &random)
         let transition = try LayerTransition(.unbalanced(0.2), pruneRate: Float(LayerTransition.publishedPruneRate))
-        var state = LayerTransition.begin(initial, with: try transition.begin(initial))
+        var state = try transition.begun(initial)
         state.weight[3, 3] = .infinity
         #expect { try transition.update(state, name: "q_proj") } throws: {
             ($0 as? any ReportableError)?.exitCode == .data && "\($0)".contains("q_proj")
@@ -103,13 +104,54 @@ import Testing
         #expect(rounds == first.s.count / options.stride(rows: 24, columns: 40) + 1)
         for (mode, pruneRate) in [(.reference, 1), (.default, 1), (.default, .infinity)] as [(TernaryOptions.Mode, Float)] {
             let transition = try LayerTransition(TernaryOptions.unbalanced(0.2, mode: mode), pruneRate: pruneRate)
-            var state = LayerTransition.begin(initial, with: first)
+            var state = try transition.begun(initial, with: first)
             state.weight.add(Tensor(normal: [24, 40], from: &random))
             rounds = 0
             let update = try transition.update(state, eachRound: { rounds += 1 })
             #expect(update.branch == (pruneRate.isFinite ? .prune : .full))
             #expect(rounds > 1)
             #expect(throws: Interruption.self) { try transition.update(state, eachRound: { throw Interruption() }) }
+        }
+    }
+
+    /// The equations' matrix depends on U and V alone, so that its factor serves for as long as these stay.
+    @Test(arguments: [false, true])
+    func `scales from a kept factor have the bits of those without, and it goes with its U and V`(balanced: Bool) throws {
+        var random = RandomStream(seed: 22)
+        let initial = Tensor(normal: [70, 90], deviation: 0.1, from: &random)
+        var options = TernaryOptions.unbalanced(0.1)
+        options.balance = balanced
+        let transition = try LayerTransition(options)
+        var state = try transition.begun(initial)
+        var adaptation = Adaptation(budget: state.u.nonzeroCount + state.v.nonzeroCount)
+        var factor: CholeskyFactor?
+        for step in 1...9 {
+            state.weight.add(Tensor(normal: [70, 90], deviation: 1e-3, from: &random))
+            let adapts = step % 4 == 0
+            var (other, none) = (adaptation, CholeskyFactor?.none)
+            let again = try transition.step(state, adapts: adapts, follows: false, &other, keeping: &none)
+            let update = try transition.step(state, adapts: adapts, follows: false, &adaptation, keeping: &factor)
+            #expect(update.s.elements == again.s.elements && update.branch == again.branch)
+            #expect(factor?.order == (adapts ? nil : state.s.count))
+            state = transition.applied(update, to: state)
+        }
+    }
+
+    @Test func `whoever waits is answered between the parts of a refresh, with a kept factor, too`() throws {
+        struct Interruption: Error {}
+        var random = RandomStream(seed: 23)
+        let transition = try LayerTransition(.unbalanced(0.2))
+        var state = try transition.begun(Tensor(normal: [24, 40], from: &random))
+        state.weight.add(Tensor(normal: [24, 40], deviation: 1e-3, from: &random))
+        var (adaptation, factor) = (Adaptation(budget: 0), CholeskyFactor?.none)
+        for least in [4, 2] {
+            var looks = 0
+            func step(_ look: () throws -> Void) throws -> TransitionUpdate {
+                try transition.step(state, adapts: false, follows: false, &adaptation, keeping: &factor, eachRound: look)
+            }
+            #expect(try step { looks += 1 }.branch == .refresh)
+            #expect(looks >= least)
+            #expect(throws: Interruption.self) { _ = try step { throw Interruption() } }
         }
     }
 

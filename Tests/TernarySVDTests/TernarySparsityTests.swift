@@ -89,12 +89,12 @@ import Testing
         let empty = (0..<factors.componentCount).filter { j in (0..<m).allSatisfy { factors.u.unpacked[$0, j] == 0 } }
         #expect(!empty.isEmpty, "columns whose digits are odd in number are what this is about")
         let transition = try LayerTransition(options(), pruneRate: 0)
-        var state = LayerTransition.begin(w, with: LayerTransition.begin(with: factors))
+        var state = try transition.begun(w, with: LayerTransition.begin(with: factors))
         let before = state.rest.squaredNorm
         var adaptation = Adaptation(budget: factors.u.nonzeros + factors.v.nonzeros)
         for _ in 0..<3 {
             state.weight.add(Tensor(normal: [m, n], deviation: 0.01, from: &random))
-            state = LayerTransition.apply(try transition.adapt(state, &adaptation), to: state)
+            state = transition.applied(try transition.adapt(state, &adaptation), to: state)
             #expect(state.s.count == factors.componentCount)
             #expect(TernarySparsity.twoOfFour.holds(state.u) && TernarySparsity.twoOfFour.holds(state.v))
             #expect(state.rest.squaredNorm < 1.2 * before, "\(state.rest.squaredNorm) \(before)")
@@ -197,7 +197,7 @@ import Testing
         let w = weight(40, 56)
         var free = options(0.05, balance: false)
         free.sparsity = .none
-        var state = LayerTransition.begin(w, with: try LayerTransition(free, pruneRate: 0).begin(w))
+        var state = try LayerTransition(free, pruneRate: 0).begun(w)
         state.weight.add(Tensor(normal: [40, 56], deviation: 0.002, from: &random))
         // From which rate on some are weak depends on the last digits, and so on the processor.
         let updates = try [1, 1.5, 2, 3, 5].map { rate in
@@ -205,7 +205,7 @@ import Testing
         }
         let update = try #require(updates.first { $0.branch == .prune })
         let target = state.weight + state.rest
-        state = LayerTransition.apply(update, to: state)
+        state = try LayerTransition(options(tolerance, balance: false), pruneRate: 1).applied(update, to: state)
         #expect(TernarySparsity.twoOfFour.holds(state.u) && TernarySparsity.twoOfFour.holds(state.v))
         #expect(try state.rest.spectralNorm() < 1.001 * tolerance * target.spectralNorm())
     }
@@ -223,22 +223,22 @@ import Testing
         let w = weight(40, 56)
         let transition = try LayerTransition(options(), pruneRate: 0)
         let first = try transition.begin(w)
-        var state = LayerTransition.begin(w, with: first)
+        var state = try transition.begun(w, with: first)
         var adaptation = Adaptation(budget: first.newU.nonzeroCount + first.newV.nonzeroCount)
         for _ in 0..<4 {
             state.weight.add(Tensor(normal: [40, 56], deviation: 0.1, from: &random))
             let update = try transition.adapt(state, &adaptation)
             let before = state
-            state = LayerTransition.apply(update, to: state)
+            state = transition.applied(update, to: state)
             #expect(TernarySparsity.twoOfFour.holds(state.u) && TernarySparsity.twoOfFour.holds(state.v))
             #expect(state.u.elements != before.u.elements)
         }
         // Factors that others have made without it are brought to it.
         var free = options()
         free.sparsity = .none
-        state = LayerTransition.begin(w, with: try LayerTransition(free, pruneRate: 0).begin(w))
+        state = try LayerTransition(free, pruneRate: 0).begun(w)
         #expect(!TernarySparsity.twoOfFour.holds(state.u))
-        state = LayerTransition.apply(try transition.adapt(state, &adaptation), to: state)
+        state = transition.applied(try transition.adapt(state, &adaptation), to: state)
         #expect(TernarySparsity.twoOfFour.holds(state.u) && TernarySparsity.twoOfFour.holds(state.v))
     }
 

@@ -54,22 +54,17 @@ import Testing
     /// Steps as AdamW takes them, of one size whatever the weight's.
     private func train(_ w: Tensor, steps: Int = 12) throws -> Trained {
         let transition = try LayerTransition(options, pruneRate: 0)
-        let begin = try transition.begin(w)
-        var state = LayerTransition.begin(w, with: begin)
+        var state = try transition.begun(w)
         let first = state.u.nonzeroCount + state.v.nonzeroCount
-        var adaptation = Adaptation(budget: first)
+        var (adaptation, factor) = (Adaptation(budget: first), CholeskyFactor?.none)
         var random = RandomStream(seed: 6)
         let direction = Tensor(normal: w.shape, deviation: 1, from: &random)
         for step in 1...steps {
             for i in 0..<w.count { state.weight[flat: i] += direction[flat: i] < 0 ? -5e-4 : 5e-4 }
             let target = state.weight + state.rest
-            let update = try transition.step(state, adapts: step % 4 == 0, follows: true, &adaptation)
+            let update = try transition.step(state, adapts: step % 4 == 0, follows: true, &adaptation, keeping: &factor)
             #expect(!update.isRefusal)
-            state = LayerTransition.apply(update, to: state)
-            if update.branch == .refresh {
-                TernarySum(u: state.u, v: state.v).carryResidual(
-                    state.s, state.balance, weight: &state.weight, rest: &state.rest)
-            }
+            state = transition.applied(update, to: state)
             #expect(maxDifference(state.weight + state.rest, target) <= 1e-6)
         }
         return Trained(
@@ -100,10 +95,10 @@ import Testing
     @Test func `a price that was too high gives back what it took`() throws {
         let w = weight()
         let transition = try LayerTransition(options, pruneRate: 0)
-        let state = LayerTransition.begin(w, with: try transition.begin(w))
+        let state = try transition.begun(w)
         let nonzeros = state.u.nonzeroCount + state.v.nonzeroCount
         var adaptation = Adaptation(budget: nonzeros, price: 12)
-        let adapted = LayerTransition.apply(try transition.adapt(state, &adaptation), to: state)
+        let adapted = transition.applied(try transition.adapt(state, &adaptation), to: state)
         #expect(adapted.u.nonzeroCount + adapted.v.nonzeroCount <= nonzeros)
         #expect(Double(adapted.u.nonzeroCount + adapted.v.nonzeroCount) > 0.99 * Double(nonzeros))
         #expect(adaptation.price < 12)
@@ -134,14 +129,14 @@ import Testing
         options.balance = false
         let w = weight()
         let transition = try LayerTransition(options, pruneRate: 0)
-        var state = LayerTransition.begin(w, with: try transition.begin(w))
+        var state = try transition.begun(w)
         let nonzeros = state.u.nonzeroCount + state.v.nonzeroCount
         var adaptation = Adaptation(budget: nonzeros)
         // A step so large that all there was is nothing beside it.
         for i in 0..<Self.rows { for j in 0..<Self.columns { state.weight[i, j] += (i + j) % 2 == 0 ? 50 : -50 } }
         let update = try transition.adapt(state, &adaptation)
         #expect(update.isRefusal && update.branch == .refresh)
-        state = LayerTransition.apply(update, to: state)
+        state = transition.applied(update, to: state)
         #expect(state.u.nonzeroCount + state.v.nonzeroCount == nonzeros)
     }
 

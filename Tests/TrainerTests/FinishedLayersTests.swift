@@ -68,7 +68,7 @@ import Testing
 
     private func endInTheMiddle() throws {
         let whole = try decomposed(options)
-        try FinishedLayers(run: folder.path, options).remove()
+        try removeTree(folder.path + "/decomposition")
         #expect(throws: (any Error).self) { _ = try decomposed(options, isKilled: true) }
         let left = try whole.layers.count - kept()
         #expect(left > 0 && left < whole.layers.count)
@@ -78,8 +78,6 @@ import Testing
         let again = try decomposed(options)
         #expect(again.rounds == 0)
         expectSame(again.layers, whole.layers)
-        try FinishedLayers(run: folder.path, options).remove()
-        #expect(PathKind(folder.path + "/decomposition") == .absent)
     }
 
     @Test func `layers of another weight or other options, and damaged ones, are made anew`() throws {
@@ -131,8 +129,6 @@ import Testing
         #expect(store.layer(source(), .descent) == nil && store.finished(weight, name: name) == nil)
         try AtomicFile.write("{", to: folder.path + "/decomposition/drafts/\(name).json")
         #expect(store.numbers(source(), .drafts) == nil)
-        try store.remove()
-        #expect(PathKind(folder.path + "/decomposition") == .absent)
     }
 
     @Test func `factors remember their models, and anything but a digest is refused`() throws {

@@ -120,12 +120,35 @@ import Testing
             try ternary.begin(&weights, from: isShort ? factors.mapValues(\.withShortScales) : factors)
             for index in indices { weights[index].scale(by: 1.1) }
             _ = try ternary.update(&weights)
-            let results = try ternary.results(weights)
+            let results = ternary.results
             #expect(results.count == 4)
             #expect(results.allSatisfy { $0.factors.hasShortScales == isShort && TernarySparsity.twoOfFour.holds($0.factors) })
             #expect(results.allSatisfy { $0.factors.sparsity == .twoOfFour })
-            let resumed = try training(ternary.state).results(weights)
+            let resumed = try training(ternary.state).results
             #expect(resumed.map(\.factors.s) == results.map(\.factors.s))
+        }
+    }
+
+    /// With a tolerance so small a layer has more components than rows and columns.
+    @Test(arguments: [0.3, 0.05]) func `factors of the scales' equations are kept as far as there is room`(
+        _ tolerance: Double
+    ) throws {
+        let config = try RunConfig(assignments: [
+            "ternary.tolerance=\(tolerance)", "ternary.adapt_every=3", "ternary.layers=*.0.self_attn.*",
+        ])
+        var weights = weights
+        let indices = try weights.linears(matching: config.ternary.layers)
+        let ternary = try TernaryTraining(
+            weights, indices: indices, config.ternary.transition(seed: 0), config, over: LoopbackCommunicator())
+        try ternary.begin(&weights)
+        let limit = LayerTransition.mostFactors * indices.reduce(0) { $0 + weights[$1].count }
+        let wanted = ternary.results.reduce(0) { $0 + $1.factors.componentCount * $1.factors.componentCount }
+        #expect((wanted > limit) == (tolerance < 0.1))
+        for step in 1...4 {
+            _ = try ternary.update(&weights)
+            let kept = ternary.keptValues
+            // Steps are counted from 0, and the first is the decomposition.
+            #expect(config.ternary.adapts(atStep: step) ? kept == 0 : kept > 0 && kept <= limit, "\(step)")
         }
     }
 

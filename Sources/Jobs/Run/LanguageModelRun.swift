@@ -138,7 +138,8 @@ struct LanguageModelRun<World: Communicator> {
     /// Tokens of a training step, over all ranks.
     var tokensPerStep: Int { context.config.training.batchSize * context.config.data.sequenceLength }
 
-    /// Gathers the ranks' measurements and writes `summary.json`. Collective.
+    /// Gathers the ranks' measurements, writes `summary.json`, and only then removes the layers kept for a resumption: until a
+    /// run has ended, its command begins anew and needs them. Collective.
     @discardableResult
     func finish(_ measured: Measured, _ results: JSONObject) throws -> RunSummary {
         let (config, world) = (context.config, context.communicator)
@@ -171,7 +172,12 @@ struct LanguageModelRun<World: Communicator> {
         }
         // Once the summary exists the run has ended and can no longer be stopped.
         try StopRequest.check(on: world)
-        try StopRequest.shielded { try world.agree { try context.folder.write(summary) } }
+        try StopRequest.shielded {
+            try world.agree {
+                try context.folder.write(summary)
+                if world.isRoot { try removeTree(context.folder.file(RunFiles.finishedLayers)) }
+            }
+        }
         let exports = RunExports(config: config, folder: context.folder, reporter: context.reporter)
         try world.agree { if world.isRoot { try exports.makeMissing() } }
         return summary

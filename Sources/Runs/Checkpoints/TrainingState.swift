@@ -36,7 +36,7 @@ package struct TrainingState: Sendable {
 
     package var tensors: [String: Tensor] = [:]
     /// Matrices of −1, 0 and 1, which are packed in the file.
-    package var ternary: [String: Tensor] = [:]
+    package var ternary: [String: PackedTernary] = [:]
     /// Numbers, stored to the bit.
     package var numbers: [String: Double] = [:]
     package var stretches: [String: Stretch] = [:]
@@ -67,7 +67,7 @@ package struct TrainingState: Sendable {
     /// and all numbers, which are few, for every rank.
     func share(of rank: Int, among ranks: Int) -> TrainingState {
         var sizes = tensors.mapValues(\.count)
-        sizes.merge(ternary.mapValues { $0.count / 16 }) { own, _ in own }
+        sizes.merge(ternary.mapValues { $0.rows * $0.columns / 16 }) { own, _ in own }
         if !ownsStretches { sizes.merge(stretches.mapValues(\.count)) { own, _ in own } }
         let largestFirst = sizes.sorted { ($1.value, $0.key) < ($0.value, $1.key) }
         let owners = GreedyDispatch.owners(sizes: largestFirst.map(\.value), ranks: ranks)
@@ -131,7 +131,7 @@ extension TrainingState {
 
     /// A matrix of −1, 0 and 1.
     package func ternary(_ name: String) throws(CheckpointError) -> PackedTernary {
-        if let matrix = ternary[name] { return PackedTernary(matrix) }
+        if let matrix = ternary[name] { return matrix }
         guard let factor = try files?.ternary(name) else { throw .lacks(name) }
         return factor
     }
@@ -171,8 +171,8 @@ extension TrainingState {
             sources.append(TensorSource(name, .f32, [stretch.count]) { .floats(stretch.elements) })
         }
         for (name, matrix) in ternary.sorted(by: { $0.key < $1.key }) {
-            let bytes = PackedTernary(matrix).bytes
-            metadata[Self.shapeKey(name)] = "\(matrix.shape[0]),\(matrix.shape[1])"
+            let bytes = matrix.bytes
+            metadata[Self.shapeKey(name)] = "\(matrix.rows),\(matrix.columns)"
             sources.append(TensorSource(name, .u8, [bytes.count]) { .bytes(bytes) })
         }
         for (name, number) in numbers { metadata[Self.numberPrefix + name] = String(number.bitPattern, radix: 16) }

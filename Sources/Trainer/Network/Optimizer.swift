@@ -79,7 +79,7 @@ package struct Optimizer {
         over world: some Communicator
     ) throws(MPIError) {
         number += 1
-        let step = UpdateRule.Step(number: number, rate: learningRate, gradientScale: gradientScale)
+        let step = rule.step(number: number, rate: learningRate, gradientScale: gradientScale)
         let states = state.indices.map { state[$0].mutablePointer }
         for (parameter, inParameter, inSlice) in pieces(of: owned) {
             let place = layout.places[parameter]

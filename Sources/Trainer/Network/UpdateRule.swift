@@ -5,7 +5,7 @@ internal import TensorCore
 package enum UpdateRule: Sendable, Equatable {
     /// Moments of the gradient with decoupled weight decay (Loshchilov and Hutter, arXiv 1711.05101).
     case adamW(beta1: Float, beta2: Float, epsilon: Float)
-    /// A running sum of gradients (Polyak 1964; Sutskever et al., ICML 2013), b ← μ·b + g, w ← w − rate·b.
+    /// A running sum of gradients (Polyak 1964; Sutskever et al., ICML 2013), b ← μ·b + g + decay·w, w ← w − rate·b.
     case momentum(Float)
 
     /// Numbers kept per weight.
@@ -18,11 +18,20 @@ package enum UpdateRule: Sendable, Equatable {
 
     /// The part of a step that is common to all weights.
     struct Step {
-        /// Counted from 1.
-        var number: Int
-        var rate: Float
+        let rate: Float
         /// Factor on every gradient.
-        var gradientScale: Float
+        let gradientScale: Float
+        /// Factors on the moments of AdamW.
+        fileprivate let corrections: (Float, Float)
+    }
+
+    /// - Parameter number: the step's, counted from 1.
+    func step(number: Int, rate: Float, gradientScale: Float) -> Step {
+        var corrections: (Float, Float) = (1, 1)
+        if case .adamW(let beta1, let beta2, _) = self {
+            corrections = (Self.biasCorrection(beta1, number), Self.biasCorrection(beta2, number))
+        }
+        return Step(rate: rate, gradientScale: gradientScale, corrections: corrections)
     }
 
     /// Updates `count` weights. All pointers are to the first one.
@@ -34,7 +43,7 @@ package enum UpdateRule: Sendable, Equatable {
         case .adamW(let beta1, let beta2, let epsilon):
             let constants = ck_adamw(
                 rate: step.rate, beta1: beta1, beta2: beta2, epsilon: epsilon, decay: decay, gradient_scale: step.gradientScale,
-                correction1: biasCorrection(beta1, step.number), correction2: biasCorrection(beta2, step.number))
+                correction1: step.corrections.0, correction2: step.corrections.1)
             let (first, second) = (state[0], state[1])
             Team.shareElements(count) {
                 let i = $0.lowerBound
@@ -51,7 +60,7 @@ package enum UpdateRule: Sendable, Equatable {
     }
 
     /// 1/(1 − βᵗ), which corrects the bias of a moment that began at zero.
-    private func biasCorrection(_ beta: Float, _ t: Int) -> Float {
+    private static func biasCorrection(_ beta: Float, _ t: Int) -> Float {
         var power = 1.0
         for _ in 0..<t where power > 1e-12 { power *= Double(beta) }
         return Float(1 / (1 - power))

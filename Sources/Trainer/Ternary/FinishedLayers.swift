@@ -57,9 +57,6 @@ package struct FinishedLayers {
             [name: TernaryFactors(decomposition, tolerance: options.tolerance, sparsity: options.sparsity)], to: file(name),
             remarks: [.fingerprint: fingerprint(weight), .relativeError: "\(decomposition.relativeError)"])
     }
-
-    /// Removes the kept files once the whole result is written.
-    package func remove() throws { try removeTree(folder) }
 }
 
 // MARK: - Calibrated layers

@@ -1,5 +1,7 @@
 package import Collectives
 package import Configuration
+internal import LinearAlgebra
+package import Parallelism
 package import Runs
 package import Support
 package import TensorCore
@@ -10,7 +12,7 @@ internal import TransitionBus
 ///
 /// In every step each layer has an owner that computes its transition and publishes it at once. Every rank, including the
 /// owner, applies what was published, so that all end a step with the same bits. The synchronization at the end of a step
-/// compares a digest of all layers' W, ρ, U, s and V.
+/// compares a digest of all layers' W, ρ, U, s, V, a and b.
 package final class TernaryTraining<World: Communicator> {
     /// Time and traffic of a step's transitions.
     package struct StepReport {
@@ -195,7 +197,11 @@ package final class TernaryTraining<World: Communicator> {
             dispatch.note(Array(least.prefix(layers.count)), kind)
             return (digest, least.suffix(layers.count).count { $0 == 0 })
         }
-        for number in layers.indices { layers[number].exchangeWeight(&weights[layers[number].index]) }
+        for number in layers.indices {
+            layers[number].exchangeWeight(&weights[layers[number].index])
+            // Another rank has computed it, and will again.
+            if work.times[number] == .max { layers[number].scaleFactor = nil }
+        }
         step += 1
         return StepReport(
             seconds: (clock.now - start) / .seconds(1), computeSeconds: work.seconds, branches: branches,
@@ -222,23 +228,37 @@ package final class TernaryTraining<World: Communicator> {
             // Reading the processor time often makes the system give the core to others, which belongs to the span.
             try Trace.span(kind, numbers[place]) {
                 let time = TransitionDispatch.processorTime
-                let transition = try compute(numbers[place], polls: isCaller)
-                return (transition, time: TransitionDispatch.processorTime - time)
+                var factor = layers[numbers[place]].scaleFactor
+                let transition = try compute(numbers[place], keeping: &factor, polls: isCaller)
+                return (transition, factor: factor, time: TransitionDispatch.processorTime - time)
             }
         }
         work.seconds += (ContinuousClock.now - begun) / .seconds(1) - (pollSeconds - polledBefore)
-        for (transition, time) in computed { work.times[transition.layer] = time }
+        for (transition, factor, time) in computed {
+            work.times[transition.layer] = time
+            keep(factor, of: transition.layer)
+        }
         return computed.map(\.0)
     }
+
+    /// Keeps the factor for a layer's next transition, as far as there is room. This changes nothing but the time.
+    private func keep(_ factor: CholeskyFactor?, of layer: Int) {
+        layers[layer].scaleFactor = nil
+        let weights = layers.reduce(0) { $0 + $1.codec.rows * $1.codec.columns }
+        if keptValues + (factor?.count ?? 0) <= LayerTransition.mostFactors * weights { layers[layer].scaleFactor = factor }
+    }
+
+    /// Values of the factors that this rank keeps.
+    var keptValues: Int { layers.reduce(0) { $0 + ($1.scaleFactor?.count ?? 0) } }
 
     /// Computes the transition of a layer. Meanwhile other ranks may ask for missing messages, or for work.
     ///
     /// - Parameter polls: whether this thread may exchange messages meanwhile; only one may.
-    private func compute(_ number: Int, polls: Bool) throws -> Transition {
+    private func compute(_ number: Int, keeping factor: inout CholeskyFactor?, polls: Bool) throws -> Transition {
         let layer = layers[number]
         try beforeComputing?(layer.name)
         var adaptation = layer.adaptation
-        let update = try update(layer, &adaptation) { if polls { try pollAtTimes() } else { WorkProgress.note() } }
+        let update = try update(layer, &adaptation, &factor) { if polls { try pollAtTimes() } else { WorkProgress.note() } }
         return try TransitionMessage(update, oldCount: layer.componentCount, adaptation).transition(
             of: number, layer.codec, name: layer.name)
     }
@@ -254,7 +274,7 @@ package final class TernaryTraining<World: Communicator> {
     }
 
     private func update(
-        _ layer: TernaryTrainingLayer, _ adaptation: inout Adaptation, poll: () throws -> Void
+        _ layer: TernaryTrainingLayer, _ adaptation: inout Adaptation, _ factor: inout CholeskyFactor?, poll: () throws -> Void
     ) throws -> TransitionUpdate {
         if let first {
             let update = try first(layer, poll)
@@ -263,7 +283,7 @@ package final class TernaryTraining<World: Communicator> {
         }
         return try transition.step(
             layer.state, name: layer.name, adapts: settings.adapts(atStep: step), follows: settings.followsWeights, &adaptation,
-            eachRound: poll)
+            keeping: &factor, eachRound: poll)
     }
 
     private func apply(_ transition: Transition) throws -> TransitionUpdate {
@@ -276,8 +296,7 @@ package final class TernaryTraining<World: Communicator> {
                 details: "\(name) has \(count) components on rank \(world.rank) and \(message.oldCount) on its "
                     + "owner")
         }
-        // In the default mode the network in training is the one that is kept in the end.
-        layers[number].apply(message, projectsRefresh: self.transition.options.mode == .default, isFirst: step == 0)
+        layers[number].apply(message, self.transition, isFirst: step == 0)
         let update = message.update
         observe(LayerReport(name: name, branch: update.branch, componentCount: update.s.count, isRefusal: update.isRefusal))
         return update
@@ -310,22 +329,50 @@ package final class TernaryTraining<World: Communicator> {
         package let name: String
         package let index: Int
         package let factors: TernaryFactors
-        /// Largest singular value of A − U·diag(s)·V over that of A = W + ρ, both balanced.
-        package let relativeError: Double
         package let branches: BranchCounts
     }
 
     /// The layers with their factors, once ``begin(_:)`` has been called.
-    package func results(_ weights: ModelWeights<Tensor>) throws -> [Result] {
-        try layers.map { layer in
+    package var results: [Result] {
+        layers.map { layer in
             let state = layer.state
             var factors = TernaryFactors(
-                u: PackedTernary(state.u), s: state.s.elements, v: PackedTernary(state.v), balance: state.balance,
+                u: state.packedU, s: state.s.elements, v: state.packedV, balance: state.balance,
                 tolerance: layer.tolerance, sparsity: transition.options.sparsity)
             if layer.hasShortScales { factors = factors.withShortScales }
-            return Result(
-                name: layer.name, index: layer.index, factors: factors,
-                relativeError: try factors.relativeError(weights[layer.index] + state.rest), branches: layer.branches)
+            return Result(name: layer.name, index: layer.index, factors: factors, branches: layer.branches)
         }
+    }
+
+    /// Of each result, the largest singular value of A − U·diag(s)·V over that of A = W + ρ, both balanced.
+    ///
+    /// Two sets of singular values of each layer, O(m²·n) for m ≤ n: replicas divide the layers, and threads of a replica take
+    /// theirs one by one. Collective.
+    ///
+    /// - Parameters:
+    ///   - results: the present ``results``.
+    ///   - groups: all ranks, of which this training's are the replicas of a stage.
+    /// - Returns: the same numbers on every replica.
+    package func relativeErrors(
+        of results: [Result], _ weights: ModelWeights<Tensor>, over groups: ParallelGroups<World>
+    ) throws -> [Double] {
+        let costs = results.map { result in
+            let (m, n) = (result.factors.u.rows, result.factors.v.columns)
+            return (name: result.name, size: m * n * min(m, n))
+        }
+        let owners = GreedyDispatch.owners(layers: costs, ranks: groups.dims.data)
+        let own = results.indices.filter { owners[$0] == groups.replica }
+        let computed = try groups.world.agree {
+            try Team.map(own.count) { place, _ in
+                WorkProgress.note()
+                try StopRequest.check()
+                let layer = layers[own[place]]
+                return try results[own[place]].factors.relativeError(weights[layer.index] + layer.state.rest)
+            }
+        }
+        var errors = [Double](repeating: 0, count: results.count)
+        for (layer, error) in zip(own, computed) { errors[layer] = error }
+        try groups.replicas.allReduce(&errors, .sum)
+        return errors
     }
 }

@@ -1,4 +1,5 @@
 package import Collectives
+internal import LinearAlgebra
 internal import Runs
 internal import Support
 internal import TensorCore
@@ -55,6 +56,8 @@ struct TernaryTrainingLayer {
     /// do.
     private var sum: TernarySum
     private var factorDigest: Digest = []
+    /// The factor of the equations for s, on a rank that has computed the last transition: it changes only with U and V, too.
+    var scaleFactor: CholeskyFactor?
     private var balanceDigest: Digest = []
 
     init(name: String, index: Int, rows: Int, columns: Int, tolerance: Float) {
@@ -70,7 +73,7 @@ struct TernaryTrainingLayer {
     mutating func exchangeWeight(_ weight: inout Tensor) { swap(&state.weight, &weight) }
 
     private mutating func factorsChanged() {
-        sum = TernarySum(u: state.u, v: state.v)
+        scaleFactor = nil
         factorDigest = stateDigest([state.u, state.v])
     }
 
@@ -78,22 +81,18 @@ struct TernaryTrainingLayer {
         balanceDigest = state.balance.map { stateDigest([Tensor($0.a, [$0.a.count]), Tensor($0.b, [$0.b.count])]) } ?? []
     }
 
-    /// - Parameters:
-    ///   - projectsRefresh: whether W ← U·diag(s)·V and ρ ← A − W also where only s is new. A refresh as published leaves both
-    ///     unchanged, so that the network in training is not quite the one that is kept.
-    ///   - isFirst: whether this is the first decomposition.
-    mutating func apply(_ message: TransitionMessage, projectsRefresh: Bool, isFirst: Bool) {
+    /// Takes what the layer's owner has published.
+    ///
+    /// - Parameter isFirst: whether these are the first factors.
+    mutating func apply(_ message: TransitionMessage, _ transition: LayerTransition, isFirst: Bool) {
         let update = message.update
         adaptation = message.adaptation
         if !isFirst { branches.add(update) }
-        LayerTransition.takeFactors(of: update, into: &state)
+        transition.apply(update, to: &state, &sum)
         if update.branch != .refresh { factorsChanged() }
-        if update.branch != .refresh || projectsRefresh {
-            sum.carryResidual(state.s, state.balance, weight: &state.weight, rest: &state.rest)
-            if isFirst && isGiven {
-                state.rest = Tensor(zeros: state.rest.shape)
-                state.balance = state.balance?.standing(at: state.weight)
-            }
+        if isFirst && isGiven {
+            state.rest = Tensor(zeros: state.rest.shape)
+            state.balance = state.balance?.standing(at: state.weight)
         }
         if update.balance != nil { balanceChanged() }
         digest = factorDigest + balanceDigest + stateDigest([state.s, state.weight, state.rest])
@@ -104,7 +103,7 @@ struct TernaryTrainingLayer {
 
 extension TernaryTrainingLayer {
     func save(into saved: inout TrainingState) {
-        (saved.ternary["\(name).u"], saved.ternary["\(name).v"]) = (state.u, state.v)
+        (saved.ternary["\(name).u"], saved.ternary["\(name).v"]) = (state.packedU, state.packedV)
         (saved.tensors["\(name).s"], saved.tensors["\(name).rest"]) = (state.s, state.rest)
         if let balance = state.balance {
             saved.tensors["\(name).a"] = Tensor(balance.a, [balance.a.count])
@@ -127,7 +126,7 @@ extension TernaryTrainingLayer {
     mutating func restore(_ saved: TrainingState) throws(CheckpointError) {
         let (u, v) = (try saved.ternary("\(name).u"), try saved.ternary("\(name).v"))
         state.rest = try saved.tensor("\(name).rest", [u.rows, v.columns])
-        (state.u, state.s, state.v) = (u.unpacked, try saved.tensor("\(name).s", [u.columns]), v.unpacked)
+        (state.packedU, state.s, state.packedV) = (u, try saved.tensor("\(name).s", [u.columns]), v)
         if let a = try saved.optionalTensor("\(name).a") {
             guard a.shape == [u.rows] else { throw .lacks("\(name).a of shape \([u.rows])") }
             var origin: Balance.Origin?
@@ -146,6 +145,7 @@ extension TernaryTrainingLayer {
         branches = BranchCounts(
             refresh: try saved.count("\(name).refresh"), prune: try saved.count("\(name).prune"),
             full: try saved.count("\(name).full"), refused: try saved.optionalCount("\(name).refused"))
+        sum = TernarySum(u: state.u, v: state.v)
         factorsChanged()
         balanceChanged()
     }
