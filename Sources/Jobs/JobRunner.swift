@@ -91,7 +91,8 @@ extension Job {
         let new = NewRunFolder(job: Self.name)
         defer { new.release() }
         let path = try communicator.fromRoot {
-            (config.out ?? asked?.runFolder ?? request.runFolder ?? new.make()).withoutEndingSlashes
+            try asked?.checkPlace()
+            return (config.out ?? asked?.runFolder ?? request.runFolder ?? new.make()).withoutEndingSlashes
         }
         try communicator.agree {
             if communicator.isRoot, let file = request.trace {
