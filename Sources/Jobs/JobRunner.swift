@@ -204,7 +204,8 @@ extension Job {
         let text = try communicator.fromRoot {
             try FolderAdmission.check(
                 path, job: name, config, resume: request.resume, overwrites: request.overwrites,
-                acceptsRelayout: request.acceptsRelayout, comparesUnfinished: request.comparesUnfinished
+                acceptsOtherData: request.acceptsOtherData, acceptsRelayout: request.acceptsRelayout,
+                comparesUnfinished: request.comparesUnfinished
             ).text
         }
         let admission = FolderAdmission(text: text)

@@ -255,6 +255,23 @@ extension CommandLineTests {
             #expect(try model.results("out") == results)
         }
 
+        @Test func `a run goes on by another spelling of its inputs, and with other data in another file`() throws {
+            _ = try run("rotate", out: "out")
+            let whole = try model.results("out")
+            func path(_ key: String, _ value: String) -> String { "\(key)=\(value)" }
+            let spelled = [path("model.path", "./model/../model"), path("data.train.path", model.file("data.safetensors"))]
+            #expect(try run("rotate", out: "out", spelled).output.contains("out: this run has finished"))
+            try interrupt("out")
+            #expect(try run("rotate", out: "out", spelled).output.contains("resumes after step 4"))
+            #expect(try model.results("out") == whole)
+            try interrupt("out")
+            try model.writeTokens(to: "other.safetensors", except: [5: 2])
+            let other = [path("data.train.path", "other.safetensors")]
+            #expect(try run("rotate", out: "out", other, code: 78).errorLines[0].contains("--allow-other-data"))
+            let accepted = try run("rotate", out: "out", other, flags: ["--allow-other-data"])
+            #expect(accepted.output.contains("training data has changed") && accepted.output.contains("resumes after step 4"))
+        }
+
         @Test func `a dangling LATEST and a half-written checkpoint change nothing`() throws {
             _ = try run("rotate", out: "out")
             try interrupt("out")
