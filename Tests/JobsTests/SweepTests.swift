@@ -129,9 +129,10 @@ import Testing
         let text = "runs: [{job: eval}, {job: eval, settings: {quantization.weights.bits: 3}}]"
         try sweep(text)
         let rows = try #require(try InputFile.json(folder.file("sweep/sweep.json")).array)
-        #expect(rows.map { $0["run"]?.string } == ["eval", "eval,2"])
+        #expect(rows.map { $0["run"]?.string } == ["eval", "eval,bits=3"])
+        #expect(rows[1]["quantization.weights.bits"]?.string == "3")
         #expect(rows[0]["perplexity"] != rows[1]["perplexity"])
-        #expect(PathKind(folder.file("sweep/eval,2/summary.json")) == .file)
+        #expect(PathKind(folder.file("sweep/eval,bits=3/summary.json")) == .file)
     }
 
     @Test func `a run that could not begin is refused before the first one begins`() throws {

@@ -36,13 +36,13 @@ struct SweepReport {
         keys = grid.runs.flatMap { $0.varied.map(\.key) }.reduce(into: []) { if !$0.contains($1) { $0.append($1) } }
     }
 
-    /// The runs that have ended so far, in the order of the grid.
+    /// The runs that have ended so far, or had finished before, in the order of the grid.
     ///
     /// - Parameter folder: the sweep's folder, with a folder for each run.
     init(_ grid: SweepGrid, _ ledger: SweepLedger, in folder: String) throws(FileError) {
         self.init(grid)
-        for (index, run) in grid.runs.enumerated() {
-            switch try ledger.outcome(of: index) {
+        for (run, outcome) in zip(grid.runs, try ledger.outcomes(of: grid.runs.count)) {
+            switch outcome {
             case .unfinished: break
             case .finished: try add(run, summary: "\(folder)/\(run.name)/\(RunFiles.summary)")
             case .failed(let error, let model): add(run, model, error)
