@@ -2,7 +2,7 @@ internal import Calibration
 internal import Quantization
 internal import Rotation
 
-/// Settings that a command line gives to no effect: what was meant to be made with them is made without.
+/// Settings that a command line, or a sweep's entry, gives to no effect: what was meant to be made with them is made without.
 ///
 /// Files of settings serve several jobs, so that what they hold for others is no mistake.
 extension RunConfig {
@@ -18,17 +18,19 @@ extension RunConfig {
         ],
     ]
 
-    /// A line for each key of `--set` that a job or command of this name does not use, in the order of the keys. A plan uses
-    /// what its job does.
+    /// A line for each key given for a job or command of this name alone that does not use it, in the order of the keys. A plan
+    /// uses what its job does.
     func idleKeys(_ given: GivenSettings, _ name: String) -> [String] {
         // A file that the job does not read is refused.
         let own = descriptions.filter { key in
             // Who gives the size of a group means groups, even of the usual size.
             key.path != "ternary.path" && (key.value != key.defaultValue || key.path == "quantization.weights.group_size")
-                && given[key.path]?.place.hasPrefix(SettingsRequest.assignment) ?? false
         }
         return own.compactMap { key in
-            reasonUnused(key.path, name).map { "\(SettingsRequest.assignment)\(key.path): has no effect here; \($0)" }
+            guard let given = given[key.path], given.isForJob, let reason = reasonUnused(key.path, name) else { return nil }
+            let assignment = SettingsRequest.assignment
+            let place = given.place.hasPrefix(assignment) ? assignment : "\(given.place): "
+            return "\(place)\(key.path): has no effect here; \(reason)"
         }
     }
 

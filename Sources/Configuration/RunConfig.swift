@@ -68,8 +68,11 @@ package struct RunConfig: Sendable, Equatable {
 
     /// The configuration of a file (none: all defaults), changed by `key.path=value` assignments, of which the last one counts.
     package init(file: String? = nil, assignments: [String] = []) throws {
-        try self.init(SettingsRequest(file: file, assignments: assignments).given())
+        try self.init(SettingsRequest(file: file, assignments: assignments))
     }
+
+    /// The configuration that a request gives, without what a job's inputs say.
+    package init(_ request: SettingsRequest) throws { try self.init(request.given()) }
 
     /// A line for each key that is given by a name it had before, in the order of the names.
     static func renamedKeys(_ given: GivenSettings) -> [String] {
@@ -89,7 +92,9 @@ package struct RunConfig: Sendable, Equatable {
                 throw ConfigurationError(setting.place, "\(former) is the former name of \(key.path); leave one of them out")
             }
             result[former] = nil
-            result[key.path] = GivenSetting(text: key.texts[setting.text] ?? setting.text, place: setting.place)
+            var renamed = setting
+            renamed.text = key.texts[setting.text] ?? setting.text
+            result[key.path] = renamed
         }
         return result
     }

@@ -1,8 +1,10 @@
 /// A value given to a key, as text, with the place where it was given.
-struct GivenSetting: Equatable {
-    let text: String
-    /// Such as `run.yaml:12`, or `--set`.
+struct GivenSetting: Equatable, Sendable {
+    var text: String
+    /// Such as `run.yaml:12`, or `--set training.steps=3`.
     let place: String
+    /// Whether it is meant for one job, and not for whichever of several uses it.
+    var isForJob = false
 
     /// Whether this is a setting's value: a whole number has several texts.
     func means(_ value: String) -> Bool { text == value || Int(text).map { $0 == Int(value) } ?? false }

@@ -2,7 +2,9 @@
 package struct SettingsRequest: Sendable {
     /// A YAML file; nil for none.
     package var file: String?
-    /// `key.path=value`, over the file's; of a key given twice the last one counts.
+    /// A run of a sweep, whose settings are over the file's; nil for none.
+    package var run: SweepGrid.Run?
+    /// `key.path=value`, over all others; of a key given twice the last one counts.
     package var assignments: [String]
     /// What is given instead of `model.path`: a model, or for `eval` a finished run whose table is to be made again.
     package var model: String?
@@ -58,12 +60,12 @@ package struct SettingsRequest: Sendable {
     /// Where an assignment stands.
     static let assignment = "--set "
 
-    /// The file's settings with the assignments over them, by the names that keys have now.
+    /// All settings, by the names that keys have now.
     func given() throws -> GivenSettings {
         try sources().reduce(into: [:]) { try $0.merge(RunConfig.renamed($1)) { $1 } }
     }
 
-    /// What the file gives, and what the assignments do.
+    /// What the file gives, what the sweep's run does, and what the assignments do.
     private func sources() throws -> [GivenSettings] {
         let document = try file.map { try ConfigurationDocument(file: $0).settings } ?? [:]
         var given: GivenSettings = [:]
@@ -71,8 +73,8 @@ package struct SettingsRequest: Sendable {
             let parts = assignment.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
             let place = "\(Self.assignment)\(assignment.prefix(100))"
             guard parts.count == 2, !parts[0].isEmpty else { throw ConfigurationError(place, "expected key.path=value") }
-            given[parts[0]] = GivenSetting(text: parts[1], place: place)
+            given[parts[0]] = GivenSetting(text: parts[1], place: place, isForJob: true)
         }
-        return [document, given]
+        return [document, run?.settings ?? [:], given]
     }
 }

@@ -11,22 +11,19 @@ internal import Yams
 ///         grid: {ternary.tolerance: [0.1, 0.2]}
 ///
 /// An entry of `runs` stands for every combination of its grid's values, the last key's changing first. Entries may differ in
-/// `settings` alone: the names of those after the first end with a number.
+/// `settings` alone: the runs' names then say in which.
 package struct SweepGrid: Sendable {
     /// One combination of a grid's values, and the job that runs with it.
     package struct Run: Sendable {
         package let job: String
-        /// `key.path=value`, all of them.
-        package let assignments: [String]
-        /// Those of the grid, by key, in its order.
-        package let varied: [(key: String, value: String)]
-        /// 1, and 2 and on of runs whose job and grid have a name that runs before them have: entries that differ in
-        /// `settings` alone.
-        fileprivate(set) var number = 1
-
-        /// A name for files: the job and what the grid says, such as `quantize,bits=4,method=rtn`, and a number from 2 on where
-        /// that would be another run's.
-        package var name: String { number == 1 ? stem : "\(stem),\(number)" }
+        /// All of them.
+        let settings: GivenSettings
+        /// What tells it from other runs of its job: the grid's values in its order, and before them the settings in which its
+        /// entry differs from another with the same grid.
+        package fileprivate(set) var varied: [(key: String, value: String)]
+        /// A name for files: the job and what is varied, such as `quantize,bits=4,method=rtn`, and a number from 2 on where
+        /// that would be another run's; or that of the folder which holds the run already.
+        package fileprivate(set) var name = ""
 
         fileprivate var stem: String {
             let parts = varied.map { "\($0.key.split(separator: ".").last ?? "")=\($0.value)" }
@@ -34,14 +31,22 @@ package struct SweepGrid: Sendable {
             return String(text.unicodeScalars.map { Self.isPlain($0) ? Character($0) : "-" }.prefix(180))
         }
 
-        /// A name for people: the job, the grid's values, and the number where it is not 1.
+        /// A name for people: the job, the values that are varied, and the number if there is one.
         package var title: String {
-            ([job] + varied.map(\.value) + (number == 1 ? [] : ["(\(number))"])).joined(separator: " ")
+            let number = name.hasPrefix("\(stem),") ? Int(name.dropFirst(stem.count + 1)) : nil
+            return ([job] + varied.map(\.value) + (number.map { ["(\($0))"] } ?? [])).joined(separator: " ")
         }
 
         private static func isPlain(_ scalar: Unicode.Scalar) -> Bool {
             scalar.isASCII && (scalar.properties.isAlphabetic || "0123456789._=,-".unicodeScalars.contains(scalar))
         }
+    }
+
+    private struct Entry {
+        let job: String
+        /// Those of `settings`, in their order.
+        let settings: [(key: String, value: String)]
+        var runs: [Run]
     }
 
     /// No more runs than anybody would wait for.
@@ -59,71 +64,130 @@ package struct SweepGrid: Sendable {
     init(_ text: String, name: String) throws(ConfigurationError) {
         self.name = name
         let grid = self
-        runs = try ConfigurationDocument.withRoot(of: text, name: name) { root throws(ConfigurationError) in
-            var common: [String] = []
-            var entries: [Node] = []
+        var entries = try ConfigurationDocument.withRoot(of: text, name: name) { root throws(ConfigurationError) in
+            var common: [Given] = []
+            var nodes: [Node] = []
             for (key, value) in try grid.members(root, "a sweep") {
                 switch key {
-                case "settings": common = try grid.settings(value)
+                case "settings": common = try grid.settings(value, isForJob: false)
                 case "runs":
                     guard case .sequence(let list) = value else {
                         throw grid.failure(value, "runs must be a list of jobs with a grid")
                     }
-                    entries = Array(list)
+                    nodes = Array(list)
                 default: throw grid.failure(value, "unknown key '\(key.prefix(100))'; a sweep has settings and runs")
                 }
             }
-            var runs: [Run] = []
-            for entry in entries { runs += try grid.runs(entry, common) }
-            return runs
+            var entries: [Entry] = []
+            for node in nodes { entries.append(try grid.entry(node, common)) }
+            return entries
         }
+        Self.distinguish(&entries)
+        runs = entries.flatMap(\.runs)
         guard !runs.isEmpty else { throw ConfigurationError(name, "asks for no runs; list jobs and their grids under runs") }
         guard runs.count <= Self.mostRuns else {
             throw ConfigurationError(name, "asks for \(runs.count) runs; at most \(Self.mostRuns) are accepted")
         }
-        numberNames()
+        place(in: runs.map { _ in [] })
+    }
+
+    /// Where runs of several entries would have one name, adds what differs: the settings that not all entries of the job
+    /// share. So a name does not depend on where the entry stands.
+    private static func distinguish(_ entries: inout [Entry]) {
+        var owners: [String: Set<Int>] = [:]
+        for (index, entry) in entries.enumerated() {
+            for run in entry.runs { owners[run.stem, default: []].insert(index) }
+        }
+        let alike = owners.values.filter { $0.count > 1 }.reduce(into: Set<Int>()) { $0.formUnion($1) }
+        // How many entries a job has, and how many of them each setting.
+        var (ofJob, ofSetting): ([String: Int], [String: Int]) = ([:], [:])
+        func name(_ setting: (key: String, value: String), _ job: String) -> String {
+            "\(job)\0\(setting.key)=\(setting.value)"
+        }
+        for entry in entries {
+            ofJob[entry.job, default: 0] += 1
+            for setting in entry.settings { ofSetting[name(setting, entry.job), default: 0] += 1 }
+        }
+        for index in alike {
+            let entry = entries[index]
+            let differing = entry.settings.filter { ofSetting[name($0, entry.job)] != ofJob[entry.job] }
+            for number in entry.runs.indices {
+                let varied = entry.runs[number].varied
+                entries[index].runs[number].varied =
+                    differing.filter { own in !varied.contains { $0.key == own.key } } + varied
+            }
+        }
     }
 
     /// Gives every run a unique name.
-    private mutating func numberNames() {
-        var (names, numbers): (Set<String>, [String: Int]) = ([], [:])
+    ///
+    /// - Parameter folders: for each run the names of folders that hold it already, of which it gets one.
+    package mutating func place(in folders: [[String]]) {
+        var names: Set<String> = [], numbers: [String: Int] = [:]
+        var open: [Int] = []
+        // A folder of the name that the run would have goes before others.
         for index in runs.indices {
             let stem = runs[index].stem
+            if folders[index].contains(stem), names.insert(stem).inserted {
+                runs[index].name = stem
+            } else {
+                open.append(index)
+            }
+        }
+        open = open.filter { index in
+            guard let name = folders[index].first(where: { !names.contains($0) }) else { return true }
+            names.insert(name)
+            runs[index].name = name
+            return false
+        }
+        for index in open {
+            let stem = runs[index].stem
             repeat {
-                runs[index].number = numbers[stem, default: 0] + 1
-                numbers[stem] = runs[index].number
+                let number = numbers[stem, default: 0] + 1
+                numbers[stem] = number
+                runs[index].name = number == 1 ? stem : "\(stem),\(number)"
             } while !names.insert(runs[index].name).inserted
         }
     }
 
-    private func runs(_ entry: Node, _ common: [String]) throws(ConfigurationError) -> [Run] {
-        var (job, own, axes): (String?, [String], [(key: String, values: [String])]) = (nil, [], [])
-        for (key, value) in try members(entry, "an entry of runs") {
+    private func entry(_ node: Node, _ common: [Given]) throws(ConfigurationError) -> Entry {
+        var (job, own, axes): (String?, [Given], [[Given]]) = (nil, [], [])
+        for (key, value) in try members(node, "an entry of runs") {
             switch key {
             case "job": job = try text(value)
-            case "settings": own = try settings(value)
+            case "settings": own = try settings(value, isForJob: true)
             case "grid":
-                for (key, values) in try members(value, "a grid") { axes.append((key, try texts(values))) }
+                for (key, values) in try members(value, "a grid") {
+                    var axis: [Given] = []
+                    for value in try list(values) { axis.append(try given(key, value, isForJob: true)) }
+                    axes.append(axis)
+                }
             default: throw failure(value, "unknown key '\(key.prefix(100))'; an entry has job, settings and grid")
             }
         }
-        guard let job else { throw failure(entry, "has no job; give one under the key job") }
-        var combinations: [[(key: String, value: String)]] = [[]]
+        guard let job else { throw failure(node, "has no job; give one under the key job") }
+        var combinations: [[Given]] = [[]]
         for axis in axes {
-            guard combinations.count * axis.values.count <= Self.mostRuns else {
-                throw failure(entry, "makes more than \(Self.mostRuns) runs; give fewer values")
+            guard combinations.count * axis.count <= Self.mostRuns else {
+                throw failure(node, "makes more than \(Self.mostRuns) runs; give fewer values")
             }
-            combinations = combinations.flatMap { begun in axis.values.map { begun + [(axis.key, $0)] } }
+            combinations = combinations.flatMap { begun in axis.map { begun + [$0] } }
         }
-        return combinations.map { varied in
-            Run(job: job, assignments: common + own + varied.map { "\($0.key)=\($0.value)" }, varied: varied)
+        let runs = combinations.map { varied in
+            let settings = (common + own + varied).reduce(into: GivenSettings()) { $0[$1.key] = $1.setting }
+            return Run(job: job, settings: settings, varied: varied.map { ($0.key, $0.setting.text) })
         }
+        return Entry(job: job, settings: own.map { ($0.key, $0.setting.text) }, runs: runs)
     }
 
     // MARK: - Nodes
 
+    private typealias Given = (key: String, setting: GivenSetting)
+
+    private func place(of node: Node) -> String { name + (node.mark.map { ":\($0.line)" } ?? "") }
+
     private func failure(_ node: Node, _ problem: String) -> ConfigurationError {
-        ConfigurationError(name + (node.mark.map { ":\($0.line)" } ?? ""), problem)
+        ConfigurationError(place(of: node), problem)
     }
 
     private func members(_ node: Node?, _ what: String) throws(ConfigurationError) -> [(key: String, value: Node)] {
@@ -134,34 +198,39 @@ package struct SweepGrid: Sendable {
         return members
     }
 
-    /// As `key.path=value`.
-    private func settings(_ node: Node) throws(ConfigurationError) -> [String] {
-        var (assignments, keys): ([String], Set<String>) = ([], [])
-        try collect(node, below: "", &assignments, &keys)
-        return assignments
+    /// In their order.
+    private func settings(_ node: Node, isForJob: Bool) throws(ConfigurationError) -> [Given] {
+        var (result, keys): ([Given], Set<String>) = ([], [])
+        try collect(node, below: "", isForJob, &result, &keys)
+        return result
     }
 
     /// `a: {b: 1}` and `a.b: 1` alike.
     private func collect(
-        _ node: Node, below prefix: String, _ assignments: inout [String], _ keys: inout Set<String>
+        _ node: Node, below prefix: String, _ isForJob: Bool, _ result: inout [Given], _ keys: inout Set<String>
     ) throws(ConfigurationError) {
         for (name, value) in try members(node, "settings") {
             let key = prefix + name
             if case .mapping = value {
-                try collect(value, below: key + ".", &assignments, &keys)
+                try collect(value, below: key + ".", isForJob, &result, &keys)
             } else {
                 guard keys.insert(key).inserted else { throw failure(value, "the key '\(key)' is given twice") }
-                assignments.append("\(key)=\(try text(value))")
+                result.append(try given(key, value, isForJob: isForJob))
             }
         }
     }
 
-    private func texts(_ node: Node) throws(ConfigurationError) -> [String] {
-        guard case .sequence(let list) = node else { return [try text(node)] }
+    private func given(_ key: String, _ value: Node, isForJob: Bool) throws(ConfigurationError) -> Given {
+        guard key != "out" else {
+            throw failure(value, "out: each run has a folder below the sweep's own; give that with --out")
+        }
+        return (key, GivenSetting(text: try text(value), place: place(of: value), isForJob: isForJob))
+    }
+
+    private func list(_ node: Node) throws(ConfigurationError) -> [Node] {
+        guard case .sequence(let list) = node else { return [node] }
         guard !list.isEmpty else { throw failure(node, "is an empty list; give at least one value") }
-        var texts: [String] = []
-        for value in list { texts.append(try text(value)) }
-        return texts
+        return Array(list)
     }
 
     private func text(_ node: Node) throws(ConfigurationError) -> String {

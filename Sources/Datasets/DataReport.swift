@@ -9,11 +9,12 @@ package struct DataReport {
 
     /// - Parameters:
     ///   - windowsAsked: to evaluate; nil for all.
+    ///   - windowsDrawn: to evaluate where the model draws them.
     ///   - training: nil where there is none, or where the model draws it.
     ///   - tokenizer: nil where no text was read.
     package init(
-        sequenceLength: Int, bos: BeginOfSequence, windowsAsked: Int?, training: Windows?, evaluation: Windows?,
-        tokenizer: Tokenizer?
+        sequenceLength: Int, bos: BeginOfSequence, windowsAsked: Int?, windowsDrawn: Int, training: Windows?,
+        evaluation: Windows?, tokenizer: Tokenizer?
     ) {
         json["sequence_length"] = .integer(sequenceLength)
         json["bos"] = .string(bos.rawValue)
@@ -24,6 +25,7 @@ package struct DataReport {
             dropped += windows.source.lost.dropped
             add(Self.loss(of: windows.source) + Self.beginnings(of: windows, tokenizer))
         }
+        if evaluation == nil { json["eval"] = ["windows": .integer(windowsDrawn)] }
         json["dropped_bytes"] = .integer(dropped)
         if bos == .none, let tokenizer, tokenizer.templateBeginsText, let begin = tokenizer.bosToken,
             [training, evaluation].contains(where: {

@@ -91,7 +91,8 @@ extension Job {
         let new = NewRunFolder(job: Self.name)
         defer { new.release() }
         let path = try communicator.fromRoot {
-            (config.out ?? asked?.runFolder ?? request.runFolder ?? new.make()).withoutEndingSlashes
+            try asked?.checkPlace()
+            return (config.out ?? asked?.runFolder ?? request.runFolder ?? new.make()).withoutEndingSlashes
         }
         try communicator.agree {
             if communicator.isRoot, let file = request.trace {
@@ -203,7 +204,8 @@ extension Job {
         let text = try communicator.fromRoot {
             try FolderAdmission.check(
                 path, job: name, config, resume: request.resume, overwrites: request.overwrites,
-                acceptsRelayout: request.acceptsRelayout, comparesUnfinished: request.comparesUnfinished
+                acceptsOtherData: request.acceptsOtherData, acceptsRelayout: request.acceptsRelayout,
+                comparesUnfinished: request.comparesUnfinished
             ).text
         }
         let admission = FolderAdmission(text: text)

@@ -156,7 +156,7 @@ struct StageMemory {
         return (isWidened ? resting : 1) * parameters + made + Double(rows * workload.length) * Double(cached)
     }
 
-    /// What a calibration holds beside one sequence's pass: see ``quantized(replicas:)``. With weights in their file it keeps a
+    /// What a calibration holds beside an evaluation's pass: see ``quantized(replicas:)``. With weights in their file it keeps a
     /// block's inputs in one, too.
     private func calibration(_ replicas: Int) -> Double {
         guard workload.calibrates else { return 0 }
@@ -164,8 +164,8 @@ struct StageMemory {
         let inputs = Double(share * workload.length) * Double(shape.hiddenSize)
         let widest = blocks.flatMap(\.linears).map { Double($0.spec.shape[1]) }.max() ?? 0
         let largest = part.blocks.map { Double(cost[$0].parameters) }.max() ?? 0
-        let passing = passing(sequences: workload.windowsOfPass, pair: false) - passing(sequences: 1, pair: false)
-        let held = inputs + passing + 2 * largest + (gathersMoments ? 6 : 0) * widest * widest
+        let pass = Double(workload.windowsOfPass * workload.length) * passingValues
+        let held = inputs + max(0, pass - passing(sequences: 1, pair: hasPair)) + 2 * largest + (gathersMoments ? 6 : 0) * widest * widest
         // The full-precision network's inputs and block, the deviations from them and a factor of their own.
         let compares = workload.quantizations.contains { $0.inputs == .deviation }
         return held + (compares ? inputs + largest + 6 * widest * widest : 0)
@@ -339,15 +339,17 @@ struct StageMemory {
     /// Whether logits of two networks stand beside each other: a teacher's, or those that a score is compared with.
     private var hasPair: Bool { workload.hasTeacher || !workload.learns }
 
+    /// Values of a token that a layer holds while it computes.
+    private var passingValues: Double { Double(3 * shape.downWidth + 4 * shape.hiddenSize) }
+
     /// What a layer holds while it computes, and a block of logits, twice where they are compared.
     private func passing(sequences: Int, pair: Bool) -> Double {
         let tokens = sequences * workload.length
-        let widest = Double(3 * shape.downWidth + 4 * shape.hiddenSize)
         let logits =
             part.isLast
             ? Double((pair ? 2 : 1) * min(tokens, LogitBlock.rows(vocabulary: shape.vocabularySize)) * shape.vocabularySize)
             : 0
-        return Double(tokens) * (widest + (part.isLast ? Double(2 * shape.hiddenSize) : 0)) + logits
+        return Double(tokens) * (passingValues + (part.isLast ? Double(2 * shape.hiddenSize) : 0)) + logits
     }
 }
 

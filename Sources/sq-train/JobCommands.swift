@@ -124,8 +124,8 @@ extension Job {
     ) throws {
         let request = JobRequest(
             options.request(model), printsSettings: options.printConfig, resume: resume.map { ResumePolicy($0.resume) },
-            overwrites: options.overwrite, acceptsOtherData: resume?.allowOtherData ?? false,
-            acceptsRelayout: resume?.allowRelayout ?? false || ProcessEnvironment.acceptsRelayout,
+            overwrites: options.overwrite, acceptsOtherData: resume?.changes.allowOtherData ?? false,
+            acceptsRelayout: resume?.changes.acceptsRelayout ?? ProcessEnvironment.acceptsRelayout,
             attempt: ProcessEnvironment.attempt, run: ProcessEnvironment.run,
             supervisor: ProcessEnvironment.supervisor?.text, runFolder: ProcessEnvironment.runFolder, trace: trace)
         let reporter = Reporter(isSpeaking: communicator.isRoot, isTerminal: ProcessEnvironment.isOnTerminal)

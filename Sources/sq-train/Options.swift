@@ -58,12 +58,20 @@ struct ResumeOptions: ParsableArguments {
             valueName: "auto|never|folder"))
     var resume = "auto"
 
+    @OptionGroup var changes: ChangeOptions
+}
+
+/// What may have changed since a run was stopped.
+struct ChangeOptions: ParsableArguments {
     @Flag(help: "Resume also where the training data has changed since the checkpoint; the run says so.")
     var allowOtherData = false
 
     @Flag(
         help: "Resume also with another number of ranks, replicas or stages than the checkpoint's; results agree to rounding.")
     var allowRelayout = false
+
+    /// Asked for here, or by `launch`.
+    var acceptsRelayout: Bool { allowRelayout || ProcessEnvironment.acceptsRelayout }
 }
 
 /// The options of jobs whose time can be looked at.

@@ -30,6 +30,7 @@ struct SweepCommand: RankCommand {
     var sideBySide = 1
 
     @OptionGroup var options: ConfigurationOptions
+    @OptionGroup var changes: ChangeOptions
 
     func validate() throws {
         guard !options.printConfig else { throw ValidationError("--print-config is for one job") }
@@ -40,7 +41,8 @@ struct SweepCommand: RankCommand {
 
     func run(on communicator: some Communicator) throws {
         let request = JobRequest(
-            options.request(), resume: .auto, overwrites: options.overwrite, attempt: ProcessEnvironment.attempt,
+            options.request(), resume: .auto, overwrites: options.overwrite, acceptsOtherData: changes.allowOtherData,
+            acceptsRelayout: changes.acceptsRelayout, attempt: ProcessEnvironment.attempt,
             run: ProcessEnvironment.run, supervisor: ProcessEnvironment.supervisor?.text,
             runFolder: ProcessEnvironment.runFolder)
         let reporter = Reporter(isSpeaking: communicator.isRoot, isTerminal: ProcessEnvironment.isOnTerminal)

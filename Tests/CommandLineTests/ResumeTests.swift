@@ -241,6 +241,37 @@ extension CommandLineTests {
             #expect(outcome.errorLines.count == 1 && outcome.errorLines.first?.contains("no checkpoint can be read") == true)
         }
 
+        @Test(arguments: [0, 2]) func `a finished run whose last checkpoint is damaged is not extended, and says so`(
+            _ ranks: Int
+        ) throws {
+            _ = try run("rotate", out: "out", ranks: ranks)
+            try corrupt("out/checkpoints/step-6", "flipped")
+            let results = try model.results("out")
+            let outcome = try run("rotate", out: "out", ["training.steps=8"], ranks: ranks, code: 65)
+            #expect(outcome.errorLines.count == 1)
+            for text in [
+                "out/checkpoints/step-6/rank-0.safetensors: does not match", "training.steps was 6 and is 8", "--overwrite",
+            ] { #expect(outcome.errorLines[0].contains(text), "\(outcome.errors)") }
+            #expect(try model.results("out") == results)
+        }
+
+        @Test func `a run goes on by another spelling of its inputs, and with other data in another file`() throws {
+            _ = try run("rotate", out: "out")
+            let whole = try model.results("out")
+            func path(_ key: String, _ value: String) -> String { "\(key)=\(value)" }
+            let spelled = [path("model.path", "./model/../model"), path("data.train.path", model.file("data.safetensors"))]
+            #expect(try run("rotate", out: "out", spelled).output.contains("out: this run has finished"))
+            try interrupt("out")
+            #expect(try run("rotate", out: "out", spelled).output.contains("resumes after step 4"))
+            #expect(try model.results("out") == whole)
+            try interrupt("out")
+            try model.writeTokens(to: "other.safetensors", except: [5: 2])
+            let other = [path("data.train.path", "other.safetensors")]
+            #expect(try run("rotate", out: "out", other, code: 78).errorLines[0].contains("--allow-other-data"))
+            let accepted = try run("rotate", out: "out", other, flags: ["--allow-other-data"])
+            #expect(accepted.output.contains("training data has changed") && accepted.output.contains("resumes after step 4"))
+        }
+
         @Test func `a dangling LATEST and a half-written checkpoint change nothing`() throws {
             _ = try run("rotate", out: "out")
             try interrupt("out")
@@ -283,6 +314,8 @@ extension CommandLineTests {
 
         @Test func `no checkpoint where the user names one is 66`() throws {
             #expect(try run("rotate", out: "out", resume: "nowhere", code: 66).errorLines[0].contains("nowhere"))
+            let file = try run("rotate", out: "out", resume: "data.safetensors", code: 66)
+            #expect(file.errorLines.count == 1 && file.errorLines[0].contains("data.safetensors: is a file"), "\(file.errors)")
         }
 
         @Test func `a disk that fills up ends the run with 74, and the checkpoint before is good`() throws {

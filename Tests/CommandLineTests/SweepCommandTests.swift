@@ -63,6 +63,41 @@ extension CommandLineTests {
                 "\(outcome)")
         }
 
+        /// One run was stopped, and the sweep goes on with other ranks: one after the other, or side by side.
+        @Test(arguments: [0, 2]) func `a sweep goes on with another number of ranks where it may`(_ ranks: Int) throws {
+            let folder = try TemporaryFolder()
+            let grid = """
+                settings: {data.sequence_length: 16, data.eval.windows: 1, data.sampled_sequences: 4, training.steps: 4}
+                runs: [{job: train, settings: {checkpoint.every: 2, training.batch_size: 4}, grid: {training.seed: [1, 2]}}]
+                """
+            try AtomicFile.write(grid, to: folder.file("grid.yaml"))
+            let sweep = ["sweep", "grid.yaml", "--out", "out"]
+            let begun = ranks == 0 ? 2 : 4
+            let beside = ["--side-by-side", "2"]
+            _ = try Program.run(sweep + (ranks == 0 ? [] : beside), in: folder.path, ranks: begun)
+            let run = folder.file("out/train,seed=1")
+            for name in ["summary.json", "checkpoints/step-4"] {
+                try FileManager.default.removeItem(atPath: "\(run)/\(name)")
+            }
+            let again = sweep + (ranks == 0 ? [] : beside)
+            let refused = try Program.run(again, in: folder.path, ranks: ranks)
+            #expect(refused.code == 78 && refused.errorLines.count == 1, "\(refused)")
+            #expect(refused.errorLines.first?.contains("--allow-relayout") == true, "\(refused.errors)")
+            let accepted = try Program.run(again + ["--allow-relayout"], in: folder.path, ranks: ranks)
+            #expect(accepted.code == 0, "\(accepted)")
+            #expect(PathKind("\(run)/summary.json") == .file)
+            let metrics = try InputFile.contents(of: "\(run)/metrics.jsonl", limit: 1 << 20)
+            #expect(metrics.count { $0 == UInt8(ascii: "\n") } == 4)
+        }
+
+        @Test func `what is wrong in a sweep's file is told with its line`() throws {
+            let folder = try TemporaryFolder()
+            try AtomicFile.write("runs:\n  - job: eval\n    grid: {eval.windows: [4]}\n", to: folder.file("grid.yaml"))
+            try Program.expectRefusal(
+                ["sweep", "grid.yaml", "--out", "out"], in: folder.path, ranks: 0, code: 78,
+                fragment: "grid.yaml:3: unknown key 'eval.windows'")
+        }
+
         @Test func `ranks that cannot be divided are refused before anything runs`() throws {
             let folder = try TemporaryFolder()
             try AtomicFile.write(Self.grid, to: folder.file("grid.yaml"))

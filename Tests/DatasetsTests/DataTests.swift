@@ -246,8 +246,8 @@ private func safetensors<Element: FixedWidthInteger>(_ type: String, _ shape: [I
             try source.map { try Windows($0, length: 2, maximum: 8, bos: data.bos, bosToken: 5) }
         }
         return DataReport(
-            sequenceLength: data.sequenceLength, bos: data.bos, windowsAsked: data.evalWindows, training: try windows(train),
-            evaluation: try windows(eval), tokenizer: fixture.tokenizer)
+            sequenceLength: data.sequenceLength, bos: data.bos, windowsAsked: data.evalWindows, windowsDrawn: 7,
+            training: try windows(train), evaluation: try windows(eval), tokenizer: fixture.tokenizer)
     }
 
     @Test func `What is lost of a text is said once and counted`() throws {
@@ -258,6 +258,8 @@ private func safetensors<Element: FixedWidthInteger>(_ type: String, _ shape: [I
         #expect(report.json["train"]?["dropped_bytes"]?.integer == 2)
         #expect(report.json["train"]?["sha256"]?.string == source.sha256)
         #expect(report.json["dropped_bytes"]?.integer == 4)
+        #expect(report.json["eval"]?["windows"]?.integer == 2)
+        #expect(try self.report([], train: source, fixture).json["eval"] == ["windows": 7])
     }
 
     @Test func `Fewer windows than asked for, and the same text twice, are said`() throws {

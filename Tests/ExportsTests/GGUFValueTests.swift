@@ -50,7 +50,8 @@ import Testing
         arguments: [
             ("llama.attention.causal", .bool(false), "has a value"), ("llama.attention.causal", .uint32(1), "true or false"),
             ("llama.rope.scaling.attn_factor", .float32(2), "has a value"), ("llama.expert_count", .uint32(8), "has a value"),
-            ("llama.attention.sliding_window", .uint32(16), "has a value"), ("llama.rope.scaling.type", .string("yarn"), "yarn"),
+            ("llama.attention.sliding_window", .uint32(16), "has a value"),
+            ("llama.rope.scaling.type", .string("yarn"), "yarn"),
             ("llama.attention.clamp_kqv", .float32(1), "is not known to this program"),
             ("llama.new", .uint32(0), "is not known to this program"),
         ] as [(String, GGUFValue, String)])

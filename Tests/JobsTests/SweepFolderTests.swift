@@ -121,6 +121,71 @@ import Testing
         #expect(PathKind("\(path)/eval,seed=3/summary.json") == .file)
     }
 
+    private func summary(_ run: String) throws -> [UInt8] {
+        try InputFile.contents(of: "\(path)/\(run)/summary.json", limit: 1 << 20)
+    }
+
+    private func names() throws -> [String?] { try rows().map { $0["run"]?.string } }
+
+    @Test func `a run is found by its settings, whatever entries stand beside it`() throws {
+        func entries(_ bits: Int...) -> String {
+            "runs: [\(bits.map { "{job: eval, settings: {quantization.weights.bits: \($0)}}" }.joined(separator: ", "))]"
+        }
+        try sweep(entries(4))
+        #expect(try names() == ["eval"])
+        let four = try summary("eval")
+        try sweep(entries(3, 4))
+        #expect(try names() == ["eval,bits=3", "eval"])
+        #expect(try summary("eval") == four)
+        let three = try summary("eval,bits=3")
+        try sweep(entries(8, 3, 4))
+        #expect(try names() == ["eval,bits=8", "eval,bits=3", "eval"])
+        // As earlier versions named them, by their place.
+        try FileManager.default.moveItem(atPath: "\(path)/eval,bits=3", toPath: "\(path)/eval,2")
+        try sweep(entries(3))
+        #expect(try names() == ["eval,2"])
+        #expect(try summary("eval,2") == three && summary("eval") == four)
+        // Of one that starts over nothing is taken for the new one.
+        try sweep(entries(3, 4), overwrites: true)
+        #expect(try names() == ["eval,bits=3", "eval,bits=4"])
+        for name in ["eval", "eval,2"] { #expect(PathKind("\(path)/\(name)/summary.json") == .absent, "\(name)") }
+    }
+
+    @Test func `a run that has finished before is in the table from the first run on that ends`() throws {
+        try sweep(grid)
+        let before = try rows()
+        // Killed in the second run: the ledger is left, with the first run's end.
+        let more = "runs: [{job: eval, grid: {training.seed: [3, 4, 1, 2]}}]"
+        try AtomicFile.write(more, to: folder.file("grid.yaml"))
+        let runs = try SweepGrid(file: folder.file("grid.yaml"))
+        let request = JobRequest(SettingsRequest(assignments: ["out=\(path)"] + Self.common), resume: .auto)
+        let admission = try SweepAdmission(runs, of: "grid.yaml", request, SweepFolder(path), overwrites: false)
+        #expect(admission.finished == [2, 3])
+        let ledger = SweepLedger(in: path)
+        try ledger.begin(finished: admission.finished)
+        #expect(try SweepReport(runs, ledger, in: path).rows.map(\.run.name) == ["eval,seed=1", "eval,seed=2"])
+        #expect(try SweepReport(runs, ledger, in: path).rows.map(\.perplexity) == before.map { $0["perplexity"]?.number })
+        #expect(try ledger.take(from: 0..<4) == 0 && ledger.take(from: 0..<4) == 1 && ledger.take(from: 0..<4) == 2)
+        // What has been tried again counts as it ended then.
+        try ledger.note(0, of: "m", AgreedError(exitCode: .data, description: "x"))
+        try ledger.note(2, of: "m", AgreedError(exitCode: .data, description: "y"))
+        #expect(
+            try SweepReport(runs, ledger, in: path).rows.map(\.failure) == ["x", "y", nil])
+    }
+
+    @Test func `a run that is extended is in the table when it has been`() throws {
+        let text = "runs: [{job: train, grid: {training.seed: [1]}}]"
+        let few = ["training.batch_size=1", "data.sampled_sequences=4", "training.steps="]
+        func settings(_ steps: Int) -> [String] { few.dropLast() + ["\(few[2])\(steps)"] }
+        try sweep(text, settings(1))
+        let request = JobRequest(SettingsRequest(assignments: ["out=\(path)"] + Self.common + settings(2)), resume: .auto)
+        let admission = try SweepAdmission(
+            SweepGrid(file: folder.file("grid.yaml")), of: "grid.yaml", request, SweepFolder(path), overwrites: false)
+        #expect(admission.finished == [])
+        try sweep(text, settings(2))
+        #expect(try InputFile.json("\(path)/train,seed=1/summary.json")["steps"]?.integer == 2)
+    }
+
     @Test func `a run's link to checkpoints that leads nowhere is told before another run's results go`() throws {
         try sweep(grid)
         let names = ["sweep.csv", "eval,seed=1/summary.json", "eval,seed=2/summary.json"].map { "\(path)/\($0)" }

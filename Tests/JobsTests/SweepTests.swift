@@ -1,6 +1,7 @@
 import Collectives
 import Configuration
 import EmbeddedModel
+import Foundation
 import Runs
 import Support
 import TestSupport
@@ -128,9 +129,10 @@ import Testing
         let text = "runs: [{job: eval}, {job: eval, settings: {quantization.weights.bits: 3}}]"
         try sweep(text)
         let rows = try #require(try InputFile.json(folder.file("sweep/sweep.json")).array)
-        #expect(rows.map { $0["run"]?.string } == ["eval", "eval,2"])
+        #expect(rows.map { $0["run"]?.string } == ["eval", "eval,bits=3"])
+        #expect(rows[1]["quantization.weights.bits"]?.string == "3")
         #expect(rows[0]["perplexity"] != rows[1]["perplexity"])
-        #expect(PathKind(folder.file("sweep/eval,2/summary.json")) == .file)
+        #expect(PathKind(folder.file("sweep/eval,bits=3/summary.json")) == .file)
     }
 
     @Test func `a run that could not begin is refused before the first one begins`() throws {
@@ -187,17 +189,60 @@ import Testing
     }
 
     @Test func `the front holds what no other run of the model beats in both`() throws {
-        let grid = try SweepGrid(file: gridFile("runs: [{job: eval, grid: {training.seed: [1, 2, 3, 4]}}]"))
-        var report = SweepReport(grid)
-        for (run, (bits, perplexity)) in zip(grid.runs, [(2.0, 30.0), (3.0, 31.0), (3.0, 25.0), (4.0, 25.0)]) {
-            let summary = """
-                {"model": "m", "rows": [{"label": "x", "perplexity": \(perplexity), "bits_per_weight": \(bits)}]}
-                """
-            try AtomicFile.write(summary, to: folder.file("summary.json"))
-            try report.add(run, summary: folder.file("summary.json"))
-        }
+        let runs = [(2.0, 30.0), (3.0, 31.0), (3.0, 25.0), (4.0, 25.0)]
+        let report = try report(runs.map { (bits: $0.0, perplexity: $0.1, more: "\"model\": \"m\"") })
         #expect(report.rows.map(\.isOnFront) == [true, false, true, false])
         #expect(SweepChart(report.rows).svg.contains("<path d=\"M"))
+    }
+
+    /// A report of runs with one row each, of as many bits and as good as given, and with what else their summaries say.
+    private func report(_ runs: [(bits: Double, perplexity: Double, more: String)]) throws -> SweepReport {
+        let seeds = runs.indices.map(String.init).joined(separator: ", ")
+        let grid = try SweepGrid(file: gridFile("runs: [{job: eval, grid: {training.seed: [\(seeds)]}}]"))
+        var report = SweepReport(grid)
+        for (run, made) in zip(grid.runs, runs) {
+            let row = "{\"label\": \"x\", \"perplexity\": \(made.perplexity), \"bits_per_weight\": \(made.bits)}"
+            try AtomicFile.write("{\"rows\": [\(row)], \(made.more)}", to: folder.file("summary.json"))
+            try report.add(run, summary: folder.file("summary.json"))
+        }
+        return report
+    }
+
+    @Test func `runs that were scored on other windows have a front of their own`() throws {
+        func data(_ text: String, _ length: Int = 64) -> String {
+            "\"model\": \"m\", \"seed\": 3, \"data\": {\"sequence_length\": \(length), \"eval\": \(text), \"dropped_bytes\": 1}"
+        }
+        func file(_ path: String, _ digest: String, _ windows: Int) -> String {
+            "{\"path\": \"\(path)\", \"sha256\": \"\(digest)\", \"windows\": \(windows)}"
+        }
+        let (easy, hard) = (data(file("a", "1", 20)), data(file("b", "2", 20)))
+        // The easy text would beat the hard one; by another path it is the same text.
+        for other in [
+            hard, data(file("a", "1", 40)), data(file("a", "1", 20), 32), data("{\"windows\": 20}"),
+            easy.replacing("\"m\"", with: "\"n\""),
+        ] {
+            let report = try report([(3, 20, easy), (4, 19, easy), (3, 22, other), (4, 23, other)])
+            #expect(report.rows.map(\.isOnFront) == [true, true, true, false], "\(other)")
+            #expect(SweepChart(report.rows).svg.components(separatedBy: "stroke=\"#b1bac4\"").count == 3)
+        }
+        let same = data(file("./a", "1", 20)).replacing("\"seed\": 3", with: "\"seed\": 4")
+        #expect(try report([(3, 20, easy), (3, 22, same)]).rows.map(\.isOnFront) == [true, false])
+        let drawn = data("{\"windows\": 20}")
+        let otherSeed = drawn.replacing("\"seed\": 3", with: "\"seed\": 4")
+        #expect(try report([(3, 20, drawn), (3, 22, drawn)]).rows.map(\.isOnFront) == [true, false])
+        #expect(try report([(3, 20, drawn), (3, 22, otherSeed)]).rows.map(\.isOnFront) == [true, true])
+    }
+
+    @Test(arguments: [",\u{301}", "\r\n", "\"\u{301}", "\n", "\r", "\""]) func `a field of the table is quoted by its bytes`(
+        _ mark: String
+    ) throws {
+        let path = "m\(mark)z"
+        let name = JSONValue.string(path).text(.compact)
+        let csv = try report([(3, 20, "\"model\": \(name)")]).csv
+        let quote: [UInt8] = [UInt8(ascii: "\"")]
+        let doubled = Array(path.utf8).flatMap { quote == [$0] ? quote + quote : [$0] }
+        let field = Array(",eval,".utf8) + quote + doubled + quote + Array(",".utf8)
+        #expect(Array(csv.utf8).firstRange(of: field) != nil, "\(csv)")
     }
 
     private func gridFile(_ text: String) throws -> String {

@@ -26,4 +26,13 @@ import Testing
         #expect(ResumePolicy("\(path)/").isFrom("\(temporary.path)/./checkpoints"))
         #expect(!ResumePolicy(path).isFrom(temporary.path) && !ResumePolicy.auto.isFrom(path))
     }
+
+    @Test func `a file is no place to resume from`() throws {
+        let temporary = try TemporaryFolder()
+        let path = temporary.file("MANIFEST")
+        try AtomicFile.write("{}", to: path)
+        let error = #expect(throws: CheckpointError.self) { try ResumePolicy(path).checkPlace() }
+        #expect(error?.exitCode == .noInput && error?.description.contains("is a file; --resume takes a run folder") == true)
+        for other in [temporary.path, temporary.file("nowhere"), "auto", "never"] { try ResumePolicy(other).checkPlace() }
+    }
 }

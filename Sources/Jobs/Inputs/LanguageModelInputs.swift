@@ -68,7 +68,7 @@ package struct LanguageModelInputs {
         dataDigest = training?.digest() ?? (needsTraining ? "sampled" : "none")
         let report = DataReport(
             sequenceLength: config.data.sequenceLength, bos: config.data.bos, windowsAsked: config.data.evalWindows,
-            training: training, evaluation: evaluation, tokenizer: loaded)
+            windowsDrawn: Self.windowsDrawn(config), training: training, evaluation: evaluation, tokenizer: loaded)
         (dataNotes, dataSummary) = (report.notes, report.json)
         let draws = evaluation == nil || (needsTraining && training == nil)
         firstSampledToken = draws ? try Self.firstSampledToken(folder.config, vocabulary: shape.vocabularySize) : 0
@@ -118,11 +118,13 @@ extension LanguageModelInputs {
 
     /// Tokens of the whole evaluation.
     func evaluationTokens(_ config: RunConfig) -> Int {
-        (evaluation?.count ?? config.data.evalWindows ?? Self.drawnWindows) * config.data.sequenceLength
+        (evaluation?.count ?? Self.windowsDrawn(config)) * config.data.sequenceLength
     }
 
-    /// Windows to sample for an evaluation without a text and without a number.
-    private static var drawnWindows: Int { DataSettings.defaultEvalWindows }
+    /// Windows to sample for an evaluation without a text.
+    private static func windowsDrawn(_ config: RunConfig) -> Int {
+        config.data.evalWindows ?? DataSettings.defaultEvalWindows
+    }
 
     /// A line that tells the user which layers each stage holds, such as `1 replica of 2 stages: layers 0–2, attention of 3;
     /// feed-forward of 3, layer 4`; nil where there is only one stage.
@@ -157,8 +159,7 @@ extension LanguageModelInputs {
     ) throws -> [[Int32]] {
         if let evaluation { return (0..<evaluation.count).map { evaluation[$0] } }
         return try draw(
-            context.config.data.evalWindows ?? Self.drawnWindows, "to evaluate on", stream: SeedStream.evaluationTokens, model,
-            parameters,
+            Self.windowsDrawn(context.config), "to evaluate on", stream: SeedStream.evaluationTokens, model, parameters,
             context)
     }
 

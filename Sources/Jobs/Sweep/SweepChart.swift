@@ -90,9 +90,10 @@ struct SweepChart {
         return parts
     }
 
-    /// A line through the front of each model.
+    /// A line through the front of each model and text.
     private var fronts: [String] {
-        Dictionary(grouping: rows.filter(\.row.isOnFront), by: \.row.model).sorted { $0.key < $1.key }.map { _, front in
+        let fronts = Dictionary(grouping: rows.filter(\.row.isOnFront), by: \.row.scale)
+        return fronts.sorted { $0.key.lexicographicallyPrecedes($1.key) }.map { _, front in
             let points = front.sorted { $0.point.bits < $1.point.bits }
             let path = points.map { "\(place(x($0.point.bits))) \(place(y(log($0.point.perplexity))))" }.joined(separator: "L")
             return "<path d=\"M\(path)\" fill=\"none\" stroke=\"#b1bac4\" stroke-width=\"2\"/>"

@@ -22,14 +22,14 @@ package struct SweepJob {
     }
 
     /// The job of a name, of those that write a table of scores.
-    fileprivate static func job(_ name: String) -> (any Job)? { ModelJob(rawValue: name)?.job }
+    static func job(_ name: String) -> (any Job)? { ModelJob(rawValue: name)?.job }
 
     /// - Parameter request: settings for all runs, which override those of the grid's file; its `out` is the sweep's folder.
     /// - Throws: ``ConfigurationError`` and `FolderOccupied` before anything runs or is written, for a run that could not
     ///   begin, ranks that cannot be divided, and a folder that holds something else; at the end the error of the first run of
     ///   the grid that failed. Collective.
     package func run(_ request: JobRequest, _ reporter: Reporter, on world: some Communicator) throws {
-        let grid = try world.agree { try SweepGrid(file: file) }
+        var grid = try world.agree { try SweepGrid(file: file) }
         let new = NewRunFolder(job: Self.name)
         defer { new.release() }
         let folder = try world.fromRoot {
@@ -44,14 +44,17 @@ package struct SweepJob {
             guard world.isRoot else { return nil }
             // The user's request applies to the first attempt.
             let beginsAnew = overwrites && !(request.attempt > 1 && place.isBegun(by: request.run ?? ""))
-            try check(grid, request, place, ranks: world.size, overwrites: beginsAnew)
+            try checkRanks(world.size)
+            let admission = try SweepAdmission(grid, of: file, request, place, overwrites: beginsAnew)
             let lock = try place.begin(
-                run: request.run ?? "", supervisor: request.supervisor,
-                clearing: beginsAnew ? grid.runs.map { ($0.name, $0.job) } : nil)
-            try ledger.begin()
+                run: request.run ?? "", supervisor: request.supervisor, clearing: admission.cleared)
+            try ledger.begin(finished: admission.finished)
+            grid = admission.grid
             return lock
         }
         defer { withExtendedLifetime(lock) {} }
+        let names = try world.fromRoot { grid.runs.map(\.name).joined(separator: "\0") }
+        grid.place(in: names.split(separator: "\0").map { [String($0)] })
         var request = request
         // Everything to be removed has been removed.
         (request.overwrites, request.comparesUnfinished) = (false, true)
@@ -66,7 +69,7 @@ package struct SweepJob {
         // A group that cannot record how a run has ended stops; the others take the remaining runs.
         var failure: (any Error)?
         do {
-            while try group.runNext(on: part, settings) {}
+            while try group.runNext(on: part) {}
         } catch let error as AgreedError {
             failure = error
         } catch let stop as StopRequested {
@@ -97,9 +100,7 @@ package struct SweepJob {
         let jobReporter: Reporter
 
         /// - Returns: whether there was a run left. Collective.
-        func runNext(
-            on part: some Communicator, _ settings: (SweepGrid.Run, JobRequest, String) -> SettingsRequest
-        ) throws -> Bool {
+        func runNext(on part: some Communicator) throws -> Bool {
             let number = try part.fromRoot { try ledger.take(from: grid.runs.indices).map(String.init) ?? "" }
             guard let index = Int(number) else { return false }
             let run = grid.runs[index]
@@ -107,7 +108,7 @@ package struct SweepJob {
             reporter.note("\n== run \(index + 1) of \(grid.runs.count): \(run.name)")
             var failure: AgreedError?
             var own = request
-            own.settings = settings(run, request, path)
+            own.settings = request.settings.of(run, out: path)
             do {
                 guard let job = SweepJob.job(run.job) else { preconditionFailure("checked before") }
                 try job.run(own, jobReporter, on: part)
@@ -118,65 +119,19 @@ package struct SweepJob {
             }
             try part.agree {
                 guard part.isRoot else { return }
-                let config = try RunConfig(file: own.settings.file, assignments: own.settings.assignments)
-                try ledger.note(index, of: ModelSource.name(config.model.path), failure)
+                try ledger.note(index, of: ModelSource.name(RunConfig(own.settings).model.path), failure)
                 try SweepReport(grid, ledger, in: folder).write(to: folder)
             }
             return true
         }
     }
 
-    private func settings(_ run: SweepGrid.Run, _ request: JobRequest, _ out: String) -> SettingsRequest {
-        var settings = request.settings
-        settings.assignments = run.assignments + settings.assignments.filter { !$0.hasPrefix("out=") } + ["out=\(out)"]
-        return settings
-    }
-
-    /// Checks that every run's settings are known and usable by its job, that no two runs are the same, and that the folder is,
-    /// or can become, that of this sweep. Changes nothing.
-    private func check(
-        _ grid: SweepGrid, _ request: JobRequest, _ place: SweepFolder, ranks: Int, overwrites: Bool
-    ) throws {
+    private func checkRanks(_ ranks: Int) throws(ConfigurationError) {
         guard ranks % sideBySide == 0 else {
             throw ConfigurationError(
                 "--side-by-side",
                 "\(counted(ranks, "rank")) cannot be divided into \(sideBySide) equal groups; "
                     + "start a multiple of \(sideBySide) ranks with mpirun")
-        }
-        try place.check(overwrites: overwrites)
-        let removed = overwrites ? try place.removed(runs: grid.runs.map(\.name)) : []
-        var named: [String: String] = [:]
-        for run in grid.runs {
-            guard let job = Self.job(run.job) else {
-                let names = ModelJob.allCases.map(\.rawValue).joined(separator: ", ")
-                throw ConfigurationError(file, "'\(run.job.prefix(100))' is not a job of a sweep; expected one of \(names)")
-            }
-            let config = try settings(run, request, "auto").configuration(job: run.job)
-            // Compares values, not texts: 0.3 and 0.30 are the same.
-            if let earlier = named.updateValue(run.name, forKey: "\(run.job)\0\(config.meaning)") {
-                throw ConfigurationError(
-                    file, "\(run.name) is the same run as \(earlier); give them different values, or leave one out")
-            }
-            guard !run.assignments.contains(where: { $0.hasPrefix("out=") }) else {
-                throw ConfigurationError("\(file): out", "each run has a folder below the sweep's own; give that with --out")
-            }
-            // The row would then not describe its run.
-            if let (key, _) = run.varied.first(where: { (key, _) in
-                request.settings.assignments.contains { $0.hasPrefix("\(key)=") }
-            }) {
-                throw ConfigurationError(key, "is varied by \(file), and given for all runs by --set; leave one out")
-            }
-            try type(of: job).checkSettings(config)
-            if overwrites { try place.checkInputs(of: config, outside: removed) }
-            let path = "\(place.path)/\(run.name)"
-            if PathKind(path) == .absent { continue }
-            if overwrites {
-                if RunFolder.isInUse(path) { throw FolderInUse(path: path) }
-            } else {
-                _ = try FolderAdmission.check(
-                    path, job: run.job, config.resolvingRunFolders(), resume: request.resume, overwrites: false,
-                    comparesUnfinished: true)
-            }
         }
     }
 }

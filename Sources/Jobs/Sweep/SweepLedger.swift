@@ -11,6 +11,8 @@ struct SweepLedger {
 
     private static let outcomeFile = "outcome.json"
     private static let stopFile = "stopped"
+    /// Holds the numbers of the runs that had finished before.
+    private static let finishedFile = "finished.json"
 
     /// - Parameter sweep: the sweep's folder.
     init(in sweep: String) { folder = "\(sweep)/\(SweepFolder.ledgerName)" }
@@ -18,9 +20,14 @@ struct SweepLedger {
     private func entry(_ run: Int) -> String { "\(folder)/\(run)" }
 
     /// Empties the ledger. Called by one rank, before the others take anything.
-    func begin() throws(FileError) {
+    ///
+    /// - Parameter finished: runs that have finished before. They are taken, too, to make what exports they lack, but have
+    ///   results already.
+    func begin(finished: [Int] = []) throws(FileError) {
         try removeTree(folder)
         try makeFolder(folder)
+        let numbers = JSONValue.array(finished.map { .integer($0) })
+        try AtomicFile.write(numbers.text(.compact) + "\n", to: "\(folder)/\(Self.finishedFile)")
     }
 
     /// Removes the ledger when the last run has ended.
@@ -54,9 +61,18 @@ struct SweepLedger {
         case failed(AgreedError, model: String)
     }
 
-    func outcome(of run: Int) throws(FileError) -> Outcome {
+    /// Those of this many runs, in their order.
+    func outcomes(of count: Int) throws(FileError) -> [Outcome] {
+        let finished = Set((try InputFile.json("\(folder)/\(Self.finishedFile)").array ?? []).compactMap(\.integer))
+        var outcomes: [Outcome] = []
+        for run in 0..<count { outcomes.append(try outcome(of: run) ?? (finished.contains(run) ? .finished : .unfinished)) }
+        return outcomes
+    }
+
+    /// nil for a run that has not ended since the sweep began.
+    private func outcome(of run: Int) throws(FileError) -> Outcome? {
         let path = "\(entry(run))/\(Self.outcomeFile)"
-        guard PathKind(path) == .file else { return .unfinished }
+        guard PathKind(path) == .file else { return nil }
         let outcome = try InputFile.json(path)
         guard let failure = outcome["failure"]?.string else { return .finished }
         let code = outcome["exit_code"]?.integer.flatMap { ExitCode(rawValue: Int32($0)) }

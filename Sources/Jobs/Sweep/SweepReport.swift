@@ -10,6 +10,8 @@ struct SweepReport {
     struct Row {
         let run: SweepGrid.Run
         var model = ""
+        /// What its scores were computed on; those of other texts cannot be compared with it.
+        var evaluation = ""
         var label = ""
         var perplexity: Double?
         var divergence: Double?
@@ -18,7 +20,7 @@ struct SweepReport {
         var seconds: Double?
         /// Why there are no numbers.
         var failure: String?
-        /// Whether no run of the same model is as good with fewer bits, or better with equally many.
+        /// Whether no run of the same model, scored on the same text, is as good with fewer bits, or better with equally many.
         var isOnFront = false
     }
 
@@ -34,13 +36,13 @@ struct SweepReport {
         keys = grid.runs.flatMap { $0.varied.map(\.key) }.reduce(into: []) { if !$0.contains($1) { $0.append($1) } }
     }
 
-    /// The runs that have ended so far, in the order of the grid.
+    /// The runs that have ended so far, or had finished before, in the order of the grid.
     ///
     /// - Parameter folder: the sweep's folder, with a folder for each run.
     init(_ grid: SweepGrid, _ ledger: SweepLedger, in folder: String) throws(FileError) {
         self.init(grid)
-        for (index, run) in grid.runs.enumerated() {
-            switch try ledger.outcome(of: index) {
+        for (run, outcome) in zip(grid.runs, try ledger.outcomes(of: grid.runs.count)) {
+            switch outcome {
             case .unfinished: break
             case .finished: try add(run, summary: "\(folder)/\(run.name)/\(RunFiles.summary)")
             case .failed(let error, let model): add(run, model, error)
@@ -52,6 +54,7 @@ struct SweepReport {
         let summary = try InputFile.json(path)
         var row = Row(run: run)
         row.model = named(summary["model"]?.string ?? "")
+        row.evaluation = Self.evaluation(summary)
         let scored = summary["rows"]?.array ?? []
         // Earlier versions named no result, which was the last row.
         let key = summary["result"]?.string ?? scored.last?["key"]?.string
@@ -65,6 +68,17 @@ struct SweepReport {
         row.seconds = summary["seconds"]?.number
         rows.append(row)
         markFront()
+    }
+
+    /// The evaluated windows as a summary tells them: the text by its digest, since it may be given by several paths, or the
+    /// seed that the model drew them with.
+    private static func evaluation(_ summary: JSONValue) -> String {
+        let data = summary["data"]
+        var windows = data?["eval"]?.object ?? JSONObject()
+        windows["path"] = nil
+        for key in ["sequence_length", "bos"] { windows[key] = data?[key] }
+        if windows["sha256"]?.string == nil { windows["seed"] = summary["seed"] }
+        return JSONValue.object(windows).text(.compact, sortedKeys: true)
     }
 
     /// A single name for a model that may have been given by several paths.
@@ -82,12 +96,12 @@ struct SweepReport {
         rows.append(row)
     }
 
-    /// Marks the Pareto front of perplexity against bits per weight, for each model.
+    /// Marks the Pareto front of perplexity against bits per weight, for each model and text.
     private mutating func markFront() {
         for index in rows.indices {
             guard let own = rows[index].point else { continue }
             rows[index].isOnFront = !rows.contains { other in
-                guard other.model == rows[index].model, let point = other.point else { return false }
+                guard other.scale == rows[index].scale, let point = other.point else { return false }
                 return point.bits <= own.bits && point.perplexity <= own.perplexity && point != own
             }
         }
@@ -167,9 +181,11 @@ struct SweepReport {
         return ([head] + lines).map { $0.map(Self.cell).joined(separator: ",") + "\n" }.joined()
     }
 
-    /// RFC 4180.
+    /// RFC 4180. Bytes count, not characters: one may hold a comma with an accent, or CR and LF.
     private static func cell(_ text: String) -> String {
-        text.contains { ",\"\n\r".contains($0) } ? "\"" + text.replacing("\"", with: "\"\"") + "\"" : text
+        let quote = UInt8(ascii: "\"")
+        guard text.utf8.contains(where: { ",\"\n\r".utf8.contains($0) }) else { return text }
+        return "\"" + String(decoding: text.utf8.flatMap { $0 == quote ? [quote, quote] : [$0] }, as: UTF8.self) + "\""
     }
 
     var json: JSONValue {
@@ -204,6 +220,9 @@ extension SweepReport.Row {
     struct Point: Equatable {
         let bits: Double, perplexity: Double
     }
+
+    /// Rows of one scale can be compared.
+    var scale: [String] { [model, evaluation] }
 
     /// The run's point in the picture; nil where it lacks these numbers.
     var point: Point? {

@@ -3,25 +3,31 @@ package import Support
 /// An error: a run cannot resume where another one stopped.
 package enum CheckpointError: ReportableError, Equatable {
     case nothing(String)
+    case isFile(String)
     case allDamaged(String, String)
     case damaged(String, String)
     case otherVersion(String, Int)
     case differs(String, String)
+    /// As ``differs(_:_:)``, of a checkpoint that is tried since a newer one is damaged, with what is wrong with that.
+    case onlyOlder(String, String, damaged: String)
     case lacks(String)
     case unreadable(FileError)
 
     package var exitCode: ExitCode {
         switch self {
-        case .nothing: .noInput
-        case .allDamaged, .damaged, .lacks: .data
+        case .nothing, .isFile: .noInput
+        case .allDamaged, .damaged, .lacks, .onlyOlder: .data
         case .otherVersion, .differs: .configuration
         case .unreadable(let error): error.exitCode
         }
     }
 
+    private static let places = "--resume takes a run folder or one of its checkpoints"
+
     package var description: String {
         switch self {
-        case .nothing(let path): "\(path): holds no checkpoint; --resume takes a run folder or one of its checkpoints"
+        case .nothing(let path): "\(path): holds no checkpoint; \(Self.places)"
+        case .isFile(let path): "\(path): is a file; \(Self.places)"
         case .allDamaged(let folder, let problem):
             "\(folder): no checkpoint can be read (the newest: \(problem)); --overwrite starts from the beginning"
         case .damaged(let path, let problem): "\(path): \(problem)"
@@ -30,6 +36,9 @@ package enum CheckpointError: ReportableError, Equatable {
                 + "\(CheckpointManifest.version)"
         case .differs(let path, let difference):
             "\(path): the checkpoint is of another run: \(difference); run it as then, give another --out, or start from the "
+                + "beginning with --overwrite"
+        case .onlyOlder(let path, let difference, let damaged):
+            "\(damaged); the older \(path) cannot take its place (\(difference)): restore the damaged one, or start from the "
                 + "beginning with --overwrite"
         case .unreadable(let error): error.description
         case .lacks(let name): "the checkpoint has no \(name); another version of this program has written it"

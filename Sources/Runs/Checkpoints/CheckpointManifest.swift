@@ -124,7 +124,7 @@ extension CheckpointManifest.Identity {
     ///
     /// - Parameters:
     ///   - step: steps taken. If the run had finished all its steps, more may be asked for now.
-    ///   - acceptsOtherData: whether the training data may differ.
+    ///   - acceptsOtherData: whether the texts may differ.
     ///   - acceptsRelayout: whether the number of ranks and their layout may differ.
     func difference(
         from other: Self, after step: Int, acceptsOtherData: Bool = false, acceptsRelayout: Bool = false
@@ -139,21 +139,18 @@ extension CheckpointManifest.Identity {
         }
         let former = RunConfig.formerValues(of: settings).filter { other.settings[$0.key] != nil }
         let settings = settings.merging(former) { own, _ in own }
-        for key in Set(settings.keys).union(other.settings.keys).sorted() where settings[key] != other.settings[key] {
-            if key == RunConfig.stepsKey, settings[key] == String(step), let asked = other.settings[key].flatMap({ Int($0) }),
-                asked > step
-            {
-                continue
+        let difference = RunConfig.difference(settings, other.settings) { key in
+            if key == RunConfig.stepsKey, settings[key] == String(step), let asked = other.settings[key].flatMap({ Int($0) }) {
+                return asked > step
             }
             // Both tell what is written after the last step.
-            if key == RunConfig.formatsKey || key == RunConfig.writtenTypeKey { continue }
-            let isLayout = key == Self.layoutKey || RunConfig.isLayoutKey(key)
-            if isLayout, acceptsRelayout { continue }
-            return "\(key) was \(settings[key] ?? "not there") and is \(other.settings[key] ?? "not there")"
-                + (isLayout ? Self.relayoutAdvice : "")
+            if key == RunConfig.formatsKey || key == RunConfig.writtenTypeKey { return true }
+            return acceptsOtherData && RunConfig.isTextKey(key) || acceptsRelayout && Self.isLayoutKey(key)
         }
-        return nil
+        return difference.map { $0.description + (Self.isLayoutKey($0.key) ? Self.relayoutAdvice : "") }
     }
+
+    private static func isLayoutKey(_ key: String) -> Bool { key == layoutKey || RunConfig.isLayoutKey(key) }
 
     private static let relayoutAdvice = " (--allow-relayout resumes with another layout)"
 }
@@ -173,23 +170,5 @@ extension CheckpointManifest.Identity {
         let factors = settings[Self.layoutKey]?.split(separator: Self.times).compactMap { Int($0) } ?? []
         guard factors.count == 2, factors.allSatisfy({ (1...CheckpointManifest.mostRanks).contains($0) }) else { return nil }
         return ParallelDims(data: factors[0], pipeline: factors[1])
-    }
-}
-
-extension RunConfig {
-    /// Sections that change no number: where to write, when, how much to report, or settings of other jobs.
-    private static let withoutEffect = [
-        "out", "checkpoint.", "bus.", "events.", "watchdog.", "plan.", "verify.", "generate.", "parallel.threads",
-    ]
-
-    /// Whether a setting only says how the work is divided among the ranks, which changes no more than the order of sums.
-    static func isLayoutKey(_ key: String) -> Bool { key.hasPrefix("parallel.") || key == "optimizer.shard" }
-
-    /// The settings that a job's numbers depend on. The number of steps is one of them, since the learning rate depends on it.
-    func identifyingSettings(of job: String) -> [String: String] {
-        let withoutEffect = Self.withoutEffect.filter { $0 != "\(job)." }
-        var result: [String: String] = [:]
-        for key in descriptions where !withoutEffect.contains(where: key.path.hasPrefix) { result[key.path] = key.value }
-        return result
     }
 }

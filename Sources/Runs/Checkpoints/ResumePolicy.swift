@@ -34,6 +34,11 @@ package enum ResumePolicy: Sendable, Equatable {
         return parentDirectory(of: folder)
     }
 
+    /// - Throws: ``CheckpointError/isFile(_:)`` where the user has named a file.
+    package func checkPlace() throws(CheckpointError) {
+        if case .from(let path) = self, PathKind(path, followsLinks: true) == .file { throw .isFile(path) }
+    }
+
     /// Whether it names the run folder `folder`, or a checkpoint of the run in it.
     package func isFrom(_ folder: String) -> Bool { runFolder.map { isSamePlace($0, folder) } ?? false }
 

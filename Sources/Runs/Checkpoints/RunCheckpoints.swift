@@ -112,7 +112,7 @@ package final class RunCheckpoints<World: Communicator> {
                 if path != candidates.last { warn("warning: \(problem); an older checkpoint is tried") }
                 continue
             }
-            try world.agree { if world.isRoot { try check(manifest, path) } }
+            try world.agree { if world.isRoot { try check(manifest, path, insteadOf: first) } }
             let notes = try world.fromRoot { try changes(since: manifest, path).joined(separator: "\n") }
             for note in notes.split(separator: "\n") { warn(String(note)) }
             return Saved(path: path, manifest: manifest)
@@ -121,10 +121,13 @@ package final class RunCheckpoints<World: Communicator> {
         return nil
     }
 
-    private func check(_ manifest: CheckpointManifest, _ path: String) throws {
+    /// - Parameter damaged: what is wrong with the newest checkpoint, where this is an older one.
+    private func check(_ manifest: CheckpointManifest, _ path: String, insteadOf damaged: AgreedError?) throws {
         let difference = try manifest.identity.difference(
             from: identity.value(), after: manifest.step, acceptsOtherData: acceptsOtherData, acceptsRelayout: acceptsRelayout)
-        if let difference { throw CheckpointError.differs(path, difference) }
+        guard let difference else { return }
+        if let damaged { throw CheckpointError.onlyOlder(path, difference, damaged: damaged.description) }
+        throw CheckpointError.differs(path, difference)
     }
 
     /// The differences that were accepted.

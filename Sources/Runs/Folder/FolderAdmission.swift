@@ -82,13 +82,14 @@ package enum FolderAdmission: Equatable {
     /// - Parameters:
     ///   - resume: nil for jobs that keep no checkpoints.
     ///   - overwrites: whether the folder's contents may be lost.
+    ///   - acceptsOtherData: whether an unfinished run, or one that is extended, may have had other texts.
     ///   - acceptsRelayout: whether settings of how the work is divided may differ.
     ///   - comparesUnfinished: whether an unfinished run with other settings is refused here, and not only when its
     ///     checkpoint is read.
     /// - Throws: ``FolderOccupied``.
     package static func check(
         _ path: String, job: String, _ config: RunConfig, resume: ResumePolicy?, overwrites: Bool,
-        acceptsRelayout: Bool = false, comparesUnfinished: Bool = false
+        acceptsOtherData: Bool = false, acceptsRelayout: Bool = false, comparesUnfinished: Bool = false
     ) throws -> FolderAdmission {
         let contents = try FolderContents(path)
         if overwrites { return .begins }
@@ -102,10 +103,11 @@ package enum FolderAdmission: Equatable {
         if resume == .never { throw FolderOccupied.beginsAnew(path, job: job) }
         // Other exports are made from the existing results.
         func accepted(_ key: String) -> Bool { key == RunConfig.formatsKey || acceptsRelayout && RunConfig.isLayoutKey(key) }
+        func acceptedBeforeEnd(_ key: String) -> Bool { accepted(key) || acceptsOtherData && RunConfig.isTextKey(key) }
         guard run.isFinished else {
             if comparesUnfinished, let begun = run.config,
-                let difference = difference(
-                    begun, config, of: job, ignoring: { $0 == RunConfig.writtenTypeKey || accepted($0) })
+                let difference = config.difference(
+                    from: begun, of: job, ignoring: { $0 == RunConfig.writtenTypeKey || acceptedBeforeEnd($0) })
             {
                 throw FolderOccupied.otherUnfinished(path, job: job, difference: difference)
             }
@@ -115,38 +117,24 @@ package enum FolderAdmission: Equatable {
             throw FolderOccupied.otherSettings(
                 path, job: job, difference: "its \(RunFolder.configurationName) cannot be read by this version")
         }
-        guard let difference = difference(finished, config, of: job, ignoring: accepted) else {
+        guard let difference = config.difference(from: finished, of: job, ignoring: accepted) else {
             if let setting = config.inputChanged(since: "\(path)/\(RunFolder.summaryName)") {
                 throw FolderOccupied.otherInput(path, job: job, setting: setting)
             }
             return .finished
         }
         if resume != nil, config.training.steps > finished.training.steps,
-            Self.difference(finished, config, of: job, ignoring: { $0 == RunConfig.stepsKey || accepted($0) }) == nil
+            config.difference(
+                from: finished, of: job, ignoring: { $0 == RunConfig.stepsKey || acceptedBeforeEnd($0) }) == nil
         {
             guard run.checkpointStep == finished.training.steps else { throw FolderOccupied.withoutCheckpoint(path, job: job) }
             return .extends(from: finished.training.steps)
         }
         throw FolderOccupied.otherSettings(path, job: job, difference: difference)
     }
-
-    /// The first setting that matters and differs, in words; nil where none does.
-    private static func difference(
-        _ old: RunConfig, _ new: RunConfig, of job: String, ignoring: (String) -> Bool
-    ) -> String? {
-        let (old, new) = (old.identifyingSettings(of: job), new.identifyingSettings(of: job))
-        let keys = Set(old.keys).union(new.keys).sorted()
-        guard let key = keys.first(where: { old[$0] != new[$0] && !ignoring($0) }) else { return nil }
-        return "\(key) was \(old[key] ?? "not there") and is \(new[key] ?? "not there")"
-    }
 }
 
 extension RunConfig {
-    static let stepsKey = "training.steps"
-    static let formatsKey = "export.formats"
-    /// The type of the floats in `model/`, on which no step depends.
-    static let writtenTypeKey = "model.dtype"
-
     /// Checks that no setting names a file or folder among `names` in `folder`, or within one of them.
     ///
     /// - Throws: ``FolderOccupied/input(_:setting:)``.
@@ -195,17 +183,5 @@ extension RunConfig {
     private static func isFolder(_ path: String) -> Bool {
         var status = stat()
         return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
-    }
-
-    /// The settings as a text, with paths resolved, so that `a` and `./a` are the same.
-    package var meaning: String {
-        descriptions.map { "\($0.path)=\($0.isText ? Self.resolved($0.value) ?? $0.value : $0.value)" }.joined(separator: "\0")
-    }
-
-    /// The canonical path; nil where there is nothing.
-    package static func resolved(_ path: String) -> String? {
-        guard let resolved = realpath(path, nil) else { return nil }
-        defer { free(resolved) }
-        return String(cString: resolved)
     }
 }

@@ -52,9 +52,9 @@ package struct SweepFolder {
     ///
     /// - Parameters:
     ///   - run: the name shared by all attempts of the sweep.
-    ///   - cleared: for a sweep that starts over, the names of its runs' folders with their jobs. The contents of these are
-    ///     removed before the first run begins, so that the sweep can be stopped and continued, and so are the table and the
-    ///     files of another job's run. nil where nothing may be removed.
+    ///   - cleared: for a sweep that starts over, the names of its runs' folders, and of others that hold these runs, with
+    ///     their jobs. The contents of these are removed before the first run begins, so that the sweep can be stopped and
+    ///     continued, and so are the table and the files of another job's run. nil where nothing may be removed.
     /// - Returns: the lock that keeps others out for as long as it exists.
     /// - Throws: ``FolderInUse``; errors of writing.
     package func begin(run: String, supervisor: String?, clearing cleared: [(name: String, job: String)]?) throws -> FolderLock
@@ -105,6 +105,19 @@ package struct SweepFolder {
     /// - Throws: `FolderOccupied`.
     package func checkInputs(of config: RunConfig, outside removed: Set<String>) throws {
         try config.checkInputs(outside: removed, of: path)
+    }
+
+    /// For each run the names of the folders here that hold it: one of its job, with its settings. They may have another name
+    /// than the run where the grid had other entries, or an earlier version named it.
+    package func folders(of runs: [(job: String, config: RunConfig)]) throws -> [[String]] {
+        var names: [String: [String]] = [:]
+        for name in try entriesIfPresent(ofFolder: path) {
+            // What cannot be read stops the sweep if a run is to be there.
+            let run = try? FolderContents("\(path)/\(name)").run
+            guard let job = run?.job, let config = run?.config else { continue }
+            names[config.identity(of: job), default: []].append(name)
+        }
+        return runs.map { names[$0.config.identity(of: $0.job)] ?? [] }
     }
 
     /// A line for the user on what is kept of a sweep that is stopped now.
