@@ -165,7 +165,8 @@ struct StageMemory {
         let widest = blocks.flatMap(\.linears).map { Double($0.spec.shape[1]) }.max() ?? 0
         let largest = part.blocks.map { Double(cost[$0].parameters) }.max() ?? 0
         let pass = Double(workload.windowsOfPass * workload.length) * passingValues
-        let held = inputs + max(0, pass - passing(sequences: 1, pair: hasPair)) + 2 * largest + (gathersMoments ? 6 : 0) * widest * widest
+        let further = max(0, pass - passing(sequences: 1, pair: hasPair))
+        let held = inputs + further + 2 * largest + (gathersMoments ? 6 : 0) * widest * widest
         // The full-precision network's inputs and block, the deviations from them and a factor of their own.
         let compares = workload.quantizations.contains { $0.inputs == .deviation }
         return held + (compares ? inputs + largest + 6 * widest * widest : 0)
