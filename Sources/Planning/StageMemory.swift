@@ -156,8 +156,8 @@ struct StageMemory {
         return (isWidened ? resting : 1) * parameters + made + Double(rows * workload.length) * Double(cached)
     }
 
-    /// What a calibration holds beside an evaluation's pass: see ``quantized(replicas:)``. With weights in their file it keeps a
-    /// block's inputs in one, too.
+    /// What a calibration holds beside an evaluation's pass: see ``quantized(replicas:)``. With weights in their file it keeps
+    /// a block's inputs in one, too.
     private func calibration(_ replicas: Int) -> Double {
         guard workload.calibrates else { return 0 }
         let share = resting == 0 ? 1 : (workload.calibration.calibrated + replicas - 1) / replicas
