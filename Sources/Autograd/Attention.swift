@@ -34,8 +34,8 @@ package struct AttentionShape: Sendable {
     /// Blocks of query rows of a head.
     private var blocks: Int { (length + block - 1) / block }
 
-    /// As many runs of blocks as keep 16 threads busy.
-    private static let units = 64
+    /// As many runs of blocks as keep 16 threads busy, each with its own sums in memory.
+    private static let units = 32
 
     /// Runs of a head's blocks, each of which adds up gradients of K and V of its own: the more, the fewer heads there are for
     /// threads to share. They depend on the shape alone, so that sums do not depend on the threads. Blocks at a sequence's end

@@ -47,8 +47,8 @@ package enum CalibrationPass {
 /// Runs windows through a network block by block, and gathers what its linear layers read (one set of sums for those that read
 /// the same).
 ///
-/// A block's input is held for all windows of a replica, in memory or in a file, everything else for a pass's windows
-/// (``CalibrationPass``).
+/// A block's input is held for all windows of a replica, in memory or in a file, everything else for the
+/// windows of a pass, see ``CalibrationPass``.
 /// Replicas take windows in turn, and their sums are added up in double precision; stages go one after the other. Where inputs
 /// are compared with the full-precision network's, that network is run through the blocks as well, and its inputs are held,
 /// too.
@@ -84,6 +84,7 @@ package struct Calibration<World: Communicator> {
         replace: (CalibratedLayers) throws -> [Tensor]
     ) throws {
         guard !windows.isEmpty else { throw CalibrationError.noWindows }
+        precondition(windows.allSatisfy { $0.count == windows[0].count }, "windows of unequal lengths")
         let own = windows.indices.filter { $0 % groups.dims.data == groups.replica }.map { windows[$0] }
         let held = parameters.blockRange
         let hidden = model.architecture.hiddenSize

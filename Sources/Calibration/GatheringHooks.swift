@@ -24,6 +24,7 @@ extension InputStatistics {
     ///
     /// - Parameter exact: the same of the full-precision network, where deviations are gathered.
     func add(windowsOf length: Int, _ values: Tensor, exact: Tensor? = nil) {
+        if values.rows == length { return add(values, exact: exact) }
         for first in stride(from: 0, to: values.rows, by: length) {
             add(values.rows(first..<first + length), exact: exact?.rows(first..<first + length))
         }

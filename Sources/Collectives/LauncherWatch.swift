@@ -23,7 +23,7 @@ package struct LauncherWatch {
     private var hasHadRanks = false
     private var folder = Folder.unknown
     private var idle = Duration.zero
-    /// How long no rank has been seen yet.
+    /// How long it has run without a rank having been seen.
     private var starting = Duration.zero
     /// nil for no limit: the first time nothing is known of how long ranks take to start, nor whether they come here at all.
     private let startLimit: Duration?

@@ -221,8 +221,7 @@ package struct WatchdogSettings: Sendable, Equatable {
 
     init(_ key: Settings) {
         let help = "timeout in seconds: a % without progress for so long ends the run with exit code 75"
-        // A healthy rank may take some tenths of a second to answer whether it makes progress.
-        step = key("step", 1800, help.replacing("%", with: "step, or a rank that others wait for,"), .range(1...1e7))
+        step = key("step", 1800, help.replacing("%", with: "step, or a rank that others wait for,"), .above(0, upTo: 1e7))
         checkpoint = key("checkpoint", 600, help.replacing("%", with: "checkpoint"), .above(0, upTo: 1e7))
     }
 }

@@ -132,7 +132,7 @@ extension GGUFTokenizer {
             notes.append("white space around these tokens is part of them here, but not in llama.cpp: \(names)")
         }
         if let names = added(["single_word"]) {
-            notes.append("these tokens are whole words alone here, but parts of words, too, in llama.cpp: \(names)")
+            notes.append("these tokens are found only as whole words here, but also within words in llama.cpp: \(names)")
         }
         if tokenizer.eos == nil {
             notes.append("the folder names no token that ends a text: llama.cpp takes token 11 for it")

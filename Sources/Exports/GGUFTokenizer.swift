@@ -15,15 +15,15 @@ struct GGUFTokenizer: Equatable, Sendable {
     var merges: [String]
     var pre: GGUFPreTokenizer
     var bos, eos, padding, unknown: Int?
-    /// Tokens besides ``eos`` that end a text, in ascending order: those that llama.cpp knows as the ends of a turn and of a
-    /// message. It stops at all of them.
+    /// Tokens besides ``eos`` that end a text, in ascending order: those that llama.cpp knows as the ends of a message and of a
+    /// turn. It stops at all of them. It takes the latter to close a turn, so that the former is given first.
     var furtherEnds: [Int]
     var addsBos, addsEos: Bool
     var chatTemplate: String?
 
     private static let prefix = "tokenizer.ggml."
     /// Where a file has ``furtherEnds``.
-    static let furtherEnds = ["eot", "eom"]
+    static let furtherEnds = ["eom", "eot"]
 
     /// What a row without a token is called, as llama.cpp's converter does.
     static func filler(_ id: Int) -> String { "[PAD\(id)]" }
@@ -75,24 +75,7 @@ extension GGUFTokenizer {
         }
         let tokens = try required("tokens", "a list of strings", \.strings)
         let codes = try value("token_type", "a list of integers", \.integers) ?? tokens.map { _ in 1 }
-        var types: [TokenType] = []
-        for code in codes {
-            guard let type = Int32(exactly: code).flatMap(TokenType.init) else {
-                throw file.failure(Self.prefix + "token_type", "\(code) is not a type of token (1 to 6)")
-            }
-            types.append(type)
-        }
-        guard types.count == tokens.count else {
-            throw file.failure(Self.prefix + "token_type", "has \(types.count) entries for \(tokens.count) tokens")
-        }
-        guard Set(tokens.map(UTF8Key.init)).count == tokens.count else {
-            throw file.failure(Self.prefix + "tokens", "has a token twice")
-        }
-        // In byte-level BPE a token that is unknown, a byte or of other use is one like the rest.
-        for (id, type) in types.enumerated() {
-            let isOrdinary = type == .unknown || type == .byte || (type == .unused && tokens[id] != Self.filler(id))
-            if isOrdinary { types[id] = .normal }
-        }
+        let types = try Self.types(codes, of: tokens, file)
         func id(_ key: String) throws(FileError) -> Int? {
             guard let id = try value(key + "_token_id", "an integer", \.integer) else { return nil }
             guard tokens.indices.contains(id) else {
@@ -113,6 +96,28 @@ extension GGUFTokenizer {
         if let missing = addsBos && bos == nil ? "bos" : addsEos && eos == nil ? "eos" : nil {
             throw file.failure(Self.prefix + missing + "_token_id", "is missing, but the file says that every text has it")
         }
+    }
+
+    private static func types(_ codes: [Int], of tokens: [String], _ file: GGUFFile) throws(FileError) -> [TokenType] {
+        var types: [TokenType] = []
+        for code in codes {
+            guard let type = Int32(exactly: code).flatMap(TokenType.init) else {
+                throw file.failure(prefix + "token_type", "\(code) is not a type of token (1 to 6)")
+            }
+            types.append(type)
+        }
+        guard types.count == tokens.count else {
+            throw file.failure(prefix + "token_type", "has \(types.count) entries for \(tokens.count) tokens")
+        }
+        guard Set(tokens.map(UTF8Key.init)).count == tokens.count else {
+            throw file.failure(prefix + "tokens", "has a token twice")
+        }
+        // In byte-level BPE a token that is unknown, a byte or of other use is one like the rest.
+        for (id, type) in types.enumerated() {
+            let isOrdinary = type == .unknown || type == .byte || (type == .unused && tokens[id] != filler(id))
+            if isOrdinary { types[id] = .normal }
+        }
+        return types
     }
 }
 

@@ -173,6 +173,8 @@ extension Job {
     ) throws {
         let made = try communicator.fromRoot {
             let folder = RunFolder(path, supervisor: request.supervisor, isWriter: true)
+            // The run may have been killed once its summary was written.
+            try removeTree(folder.file(RunFiles.finishedLayers))
             let exports = RunExports(config: config, folder: folder, reporter: reporter)
             return try exports.complete(job: name).map(\.rawValue).joined(separator: ", ")
         }

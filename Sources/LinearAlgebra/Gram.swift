@@ -1,16 +1,5 @@
 internal import COpenBLAS
-internal import Support
 package import TensorCore
-
-/// The lower triangle of C ← Aᵀ·A on row-major memory; A is k×n, C is n×n, and what is above its diagonal stays.
-///
-/// Leading dimensions are in elements. k·n² floating-point operations.
-package func gram(
-    n: Int, k: Int, _ a: UnsafePointer<Float>, lda: Int, _ c: UnsafeMutablePointer<Float>, ldc: Int
-) {
-    defer { WorkProgress.note() }
-    cblas_ssyrk(CblasRowMajor, CblasLower, CblasTrans, Int32(n), Int32(k), 1, a, Int32(lda), 0, c, Int32(ldc))
-}
 
 /// The upper triangle of a symmetric positive definite A `[order, order]`, row-major, becomes that of U, A = Uᵀ·U; what is
 /// below the diagonal stays. Double precision, order³/3 operations.

@@ -312,7 +312,7 @@ struct StageMemory {
         guard workload.putsOffGradients else { return 0 }
         // The input's gradient is the output's where it passes straight through.
         let observed: Int = workload.config.rotation.gradient == .range ? 3 : 2
-        let rotates = workload.learnsR1 || workload.learnsR2
+        let rotates = workload.observesR1 || workload.observesR2
         var values = 0
         for block in part.blocks {
             if workload.needsWeightGradients { values += cost[block].linearsEnds }

@@ -52,7 +52,7 @@ struct StageWork {
         guard workload.runsNetwork else { return Work() }
         var work = part.blocks.reduce(Work()) { $0 + blockForward($1) }
         if part.isFirst { work = work + Work(products: usesRotations ? 2 * tokens * rotation.embedding.perToken : 0) }
-        if part.isLast { work = work + Double(workload.passes + workload.comparisons) * headPass }
+        if part.isLast { work = work + Double(workload.passes) * headPass }
         if workload.scoresFactors { work = work + TernaryWork(workload).running(part, tokens: tokens) }
         return work
     }

@@ -237,9 +237,10 @@ struct TernaryWork {
     /// The change in the work of a pass through a stage where factors replace the layers: additions, sixteen tokens at a time,
     /// instead of products.
     func running(_ part: StagePart, tokens: Double, passes: Double = 1) -> Work {
-        layers(part).reduce(Work()) { sum, layer in
+        let weight = ModelCost(workload.shape).valuesOfAWeight
+        return layers(part).reduce(Work()) { sum, layer in
             sum + tokens * Work(products: -2 * layer.weights, values: TernaryRates.applied / 16 * layer.entries)
-                + Work(values: -passes * ModelCost(workload.shape).valuesOfAWeight * layer.weights)
+                + Work(values: -passes * weight * layer.weights)
         }
     }
 

@@ -187,9 +187,6 @@ package struct Workload: Sendable {
     /// Whether one of the networks runs from ternary factors.
     var scoresFactors: Bool { job == .ptq || job == .eval && config.ternary.path != nil }
 
-    /// Those of `passes` whose divergence from full precision is measured, for which logits are formed once more.
-    var comparisons: Int { learns ? 0 : passes / 2 }
-
     /// Whether activations and cache pass through quantizers in the step.
     package var quantizesActivations: Bool { job == .rotate || isInteger || job == .quantize || job == .eval }
 
@@ -204,7 +201,8 @@ package struct Workload: Sendable {
 
     /// Whether the job takes steps.
     package var learns: Bool { job == .rotate || trainsWeights }
-    /// Whether these steps run a backward pass. Where no rotation is learned, nothing needs a gradient.
+    /// Whether these steps run a backward pass. Where no rotation is learned, or nothing is rounded that it turns,
+    /// nothing needs a gradient.
     var runsBackward: Bool { trainsWeights || observesR1 || observesR2 }
     /// Whether something is rounded that R1 or R2 turns: only that gives it a gradient.
     var observesR1: Bool { learnsR1 && (roundsWeights || config.quantization.activations.bits < 16) }

@@ -104,8 +104,8 @@ package struct LayerTransition: Sendable {
         (self.options, self.pruneRate) = (options, pruneRate)
     }
 
-    /// The factors of scales' equations that a rank keeps from step to step have at most so many times the values of all its
-    /// layers' weights: no more than these and their residuals together.
+    /// A rank keeps factors of scales' equations from step to step with at most this many values for each weight of its layers:
+    /// as many as weights and residuals have together.
     package static let mostFactors = 2
 
     // MARK: - Owner

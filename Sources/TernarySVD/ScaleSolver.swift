@@ -169,7 +169,7 @@ struct ScaleSolver {
     /// The scales of components that are all new to this solver.
     ///
     /// - Parameters:
-    ///   - kept: the factor that an earlier call with the same U and V has left, whatever its matrix, or nil. With it only x
+    ///   - kept: the factor that an earlier call with the same U and V has left, whatever W was, or nil. With it only x
     ///     has to be computed, and the scales have the same bits. Nil afterwards where float32 was not enough.
     ///   - eachPart: called between the parts of the work.
     mutating func solution(

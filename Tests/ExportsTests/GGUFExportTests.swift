@@ -117,7 +117,7 @@ import Testing
         let report = try model.export("gguf-f16", to: "a.gguf")
         #expect(report.notes.contains { $0.hasPrefix("llama.cpp does not stop at bc") }, "\(report.notes)")
         let file = try GGUFFile(model.file("a.gguf"))
-        #expect(file["tokenizer.ggml.eot_token_id"] == .uint32(4) && file["tokenizer.ggml.eom_token_id"] == .uint32(5))
+        #expect(file["tokenizer.ggml.eom_token_id"] == .uint32(4) && file["tokenizer.ggml.eot_token_id"] == .uint32(5))
         try model.import("a.gguf", to: "back")
         let config = try HFConfig(model.file("back/config.json"))
         #expect(config.value("eos_token_id")?.integers == [1, 4, 5])

@@ -4,7 +4,7 @@ import Testing
 @testable import Quantization
 
 @Suite struct InputStatisticsTests {
-    /// 600 channels are two panels, 1199 tokens of a part two products; the tokens come in unequal parts.
+    /// 600 channels are five panels, 1199 tokens of a part two products; the tokens come in unequal parts.
     @Test(arguments: [InputStatistics.Depth.channels, .secondMoment, .deviation])
     func `sums are those of all tokens, in whatever parts they come`(_ depth: InputStatistics.Depth) {
         var random = RandomStream(seed: 81)
@@ -16,7 +16,7 @@ import Testing
             statistics.add(x.rows(part), exact: depth == .deviation ? exact.rows(part) : nil)
         }
         #expect(statistics.rows == tokens)
-        for i in [0, 1, 511, 512, 599] {
+        for i in [0, 1, 127, 128, 511, 512, 599] {
             let column = (0..<tokens).map { Double(x[$0, i]) }
             #expect(abs(statistics.means[i] - column.reduce(0, +) / Double(tokens)) < 1e-9)
             let square = column.reduce(0) { $0 + $1 * $1 } / Double(tokens)
@@ -29,7 +29,7 @@ import Testing
                 #expect(abs(statistics.productRow(i)[j] - sum) < 1e-2)
             }
             guard depth == .deviation else { continue }
-            for j in [0, 511, 512, 599] {
+            for j in [0, 127, 128, 511, 512, 599] {
                 let sum = (0..<tokens).reduce(0.0) { $0 + Double(exact[$1, i] - x[$1, i]) * Double(x[$1, j]) }
                 #expect(abs(statistics.deviationRow(i)[j] - sum) < 1e-2)
             }

@@ -50,11 +50,15 @@ import Testing
 
     @Test func `other data may be in another file`() throws {
         let (old, new) = (keys.map { "\($0)=\(temporary.file("a"))" }, keys.map { "\($0)=\(temporary.file("b"))" })
-        let texts = keys.dropFirst().indices
-        for index in texts {
+        for index in [1, 2] {
             var changed = old
             changed[index] = new[index]
             let (before, now) = (try identity(old), try identity(changed, data: "e"))
+            // Checkpoints hold scores on the text to evaluate on.
+            guard keys[index] == "data.train.path" else {
+                #expect(before.difference(from: now, after: 1, acceptsOtherData: true)?.hasPrefix(keys[index]) == true)
+                continue
+            }
             #expect(before.difference(from: now, after: 1)?.contains("--allow-other-data") == true)
             #expect(before.difference(from: now, after: 1, acceptsOtherData: true) == nil)
             #expect(try before.difference(from: identity(changed), after: 1)?.hasPrefix(keys[index]) == true)

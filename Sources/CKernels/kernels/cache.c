@@ -1,7 +1,7 @@
 // Rows of keys and values at rest: in half precision, or as codes on the grids of quantize.c.
 
-// The power of two that brings the largest magnitude to 2^14 at least and below 2^15, so that half precision holds it and keeps
-// the digits of all that is not 2^28 times smaller.
+// The power of two that brings the largest magnitude to 2^14 at least and below 2^15, or as near as the smallest normal scale
+// does, so that half precision holds it and keeps the digits of all that is not 2^28 times smaller.
 INLINE float scale_for_half(float largest) {
     uint32_t bits;
     memcpy(&bits, &largest, sizeof bits);

@@ -74,8 +74,8 @@ struct SweepReport {
     /// seed that the model drew them with.
     private static func evaluation(_ summary: JSONValue) -> String {
         let data = summary["data"]
-        var windows = data?["eval"]?.object ?? JSONObject()
-        windows["path"] = nil
+        var windows = JSONObject()
+        for key in ["sha256", "windows"] { windows[key] = data?["eval"]?[key] }
         for key in ["sequence_length", "bos"] { windows[key] = data?[key] }
         if windows["sha256"]?.string == nil { windows["seed"] = summary["seed"] }
         return JSONValue.object(windows).text(.compact, sortedKeys: true)

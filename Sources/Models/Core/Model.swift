@@ -115,8 +115,8 @@ package struct Network<Hooks: HookTransform> {
         hiddenStates(sequences, from: input.map { Variable(constant: $0) }, on: Tape(recording: false)).value
     }
 
-    /// What a hook point of a block has for whole sequences of equal length, after the hooks: [rows, width]. Nothing beyond it
-    /// is computed.
+    /// What a hook point of a block has for whole sequences of equal length, after the hooks: [rows, width]. No product beyond
+    /// it is computed.
     ///
     /// - Parameter input: as for ``outputs(_:from:)``.
     package func value(at point: HookPoint, block: Int, _ sequences: [[Int32]], from input: Tensor?) -> Tensor {

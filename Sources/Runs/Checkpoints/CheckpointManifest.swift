@@ -124,7 +124,7 @@ extension CheckpointManifest.Identity {
     ///
     /// - Parameters:
     ///   - step: steps taken. If the run had finished all its steps, more may be asked for now.
-    ///   - acceptsOtherData: whether the texts may differ.
+    ///   - acceptsOtherData: whether the text to learn from may differ.
     ///   - acceptsRelayout: whether the number of ranks and their layout may differ.
     func difference(
         from other: Self, after step: Int, acceptsOtherData: Bool = false, acceptsRelayout: Bool = false

@@ -82,7 +82,7 @@ package enum FolderAdmission: Equatable {
     /// - Parameters:
     ///   - resume: nil for jobs that keep no checkpoints.
     ///   - overwrites: whether the folder's contents may be lost.
-    ///   - acceptsOtherData: whether an unfinished run, or one that is extended, may have had other texts.
+    ///   - acceptsOtherData: whether an unfinished run, or one that is extended, may have learned from another text.
     ///   - acceptsRelayout: whether settings of how the work is divided may differ.
     ///   - comparesUnfinished: whether an unfinished run with other settings is refused here, and not only when its
     ///     checkpoint is read.

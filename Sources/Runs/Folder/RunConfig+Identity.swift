@@ -16,8 +16,8 @@ extension RunConfig {
     /// Whether a setting only says how the work is divided among the ranks, which changes no more than the order of sums.
     static func isLayoutKey(_ key: String) -> Bool { key.hasPrefix("parallel.") || key == "optimizer.shard" }
 
-    /// Whether a setting names the text to learn from, or the one to evaluate on after the last step.
-    static func isTextKey(_ key: String) -> Bool { ["data.train.path", "data.eval.path"].contains(key) }
+    /// Whether a setting names the text to learn from. The text to evaluate on stays the same: checkpoints hold scores on it.
+    static func isTextKey(_ key: String) -> Bool { key == "data.train.path" }
 
     /// The settings that a job's numbers depend on. The number of steps is one of them, since the learning rate depends on it.
     func identifyingSettings(of job: String) -> [String: String] {

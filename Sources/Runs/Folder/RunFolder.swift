@@ -114,7 +114,7 @@ package final class RunFolder {
     /// run begins at step 0. If the process is killed in between, the folder records that: see ``RunRecord/isReplacing``.
     ///
     /// - Parameters:
-    ///   - job: as in ``Job/name``.
+    ///   - job: as in `Job.name`.
     ///   - steps: number of steps already taken, whose metrics are kept.
     ///   - source: the run folder in which they were taken; nil: this one.
     /// - Throws: ``FolderOccupied/input(_:setting:)`` where an input of this run would be removed; ``FolderInUse``; errors of

@@ -112,9 +112,11 @@ package struct SweepFolder {
     package func folders(of runs: [(job: String, config: RunConfig)]) throws -> [[String]] {
         var names: [String: [String]] = [:]
         for name in try entriesIfPresent(ofFolder: path) {
+            // A link, or a folder of a name that no sweep gives, is the user's own.
+            if PathKind("\(path)/\(name)") == .link { continue }
             // What cannot be read stops the sweep if a run is to be there.
             let run = try? FolderContents("\(path)/\(name)").run
-            guard let job = run?.job, let config = run?.config else { continue }
+            guard let job = run?.job, let config = run?.config, name == job || name.hasPrefix(job + ",") else { continue }
             names[config.identity(of: job), default: []].append(name)
         }
         return runs.map { names[$0.config.identity(of: $0.job)] ?? [] }

@@ -77,7 +77,8 @@ package final class TernaryTraining<World: Communicator> {
     ///   - indices: indices of the model's weights that become ternary.
     ///   - world: the ranks that hold these layers.
     ///   - attempt: number of this start of the run.
-    ///   - saved: the state to resume from, of the same model and configuration; nil to start with ``begin(_:)``.
+    ///   - saved: the state to resume from, of the same model and configuration; nil to start with
+    ///     ``begin(_:from:keeping:eachRound:)``.
     ///   - whileWaiting: called whenever the exchange waits.
     package init(
         _ weights: ModelWeights<Tensor>, indices: [Int], _ transition: LayerTransition, _ config: RunConfig, over world: World,
@@ -332,7 +333,7 @@ package final class TernaryTraining<World: Communicator> {
         package let branches: BranchCounts
     }
 
-    /// The layers with their factors, once ``begin(_:)`` has been called.
+    /// The layers with their factors, once ``begin(_:from:keeping:eachRound:)`` has been called.
     package var results: [Result] {
         layers.map { layer in
             let state = layer.state
@@ -363,7 +364,7 @@ package final class TernaryTraining<World: Communicator> {
         let owners = GreedyDispatch.owners(layers: costs, ranks: groups.dims.data)
         let own = results.indices.filter { owners[$0] == groups.replica }
         let computed = try groups.world.agree {
-            try Team.map(own.count) { place, _ in
+            try Team.map(own.count, costs: own.map { costs[$0].size }) { place, _ in
                 WorkProgress.note()
                 try StopRequest.check()
                 let layer = layers[own[place]]

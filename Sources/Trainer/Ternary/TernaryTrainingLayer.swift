@@ -56,9 +56,10 @@ struct TernaryTrainingLayer {
     /// do.
     private var sum: TernarySum
     private var factorDigest: Digest = []
-    /// The factor of the equations for s, on a rank that has computed the last transition: it changes only with U and V, too.
-    var scaleFactor: CholeskyFactor?
     private var balanceDigest: Digest = []
+    /// The factor of the equations for s, which U and V determine, on the rank that has computed the last transition; nil on
+    /// others.
+    var scaleFactor: CholeskyFactor?
 
     init(name: String, index: Int, rows: Int, columns: Int, tolerance: Float) {
         (self.name, self.index, self.tolerance) = (name, index, tolerance)
