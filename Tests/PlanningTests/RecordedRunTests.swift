@@ -84,7 +84,7 @@ import Testing
         Run(job: .ptq, layout: windows(8, 1, 1), settings: ["ternary.balance=false"], seconds: 10.25, megabytes: 112),
         Run(job: .ptq, layout: windows(8, 1, 1), settings: ["ternary.refinement=false"], seconds: 5.54, megabytes: 146),
         Run(
-            job: .quantize, layout: windows(40, 1, 1), settings: weightsAlone + ["quantize.learning_steps=20"], seconds: 5.2,
+            job: .quantize, layout: windows(40, 1, 1), settings: weightsAlone + ["quantize.learning_steps=20"], seconds: 4.4,
             megabytes: 80),
         Run(
             job: .quantize, layout: windows(40, 1, 1), settings: weightsAlone + ["quantize.learning_steps=500"], seconds: 15.65,

@@ -64,7 +64,7 @@ import Testing
             #expect(try before.difference(from: identity(changed), after: 1)?.hasPrefix(keys[index]) == true)
         }
         let rest = try identity(old).difference(from: identity(new), after: 1, acceptsOtherData: true)
-        #expect(rest?.hasPrefix("model.path") == true)
+        #expect(rest?.hasPrefix("data.eval.path") == true)
     }
 
     @Test func `an unfinished run may go on with other texts, and a finished one be extended, where that is asked for`() throws

@@ -33,8 +33,8 @@ void ck_codes_vector(const ck_code_matrix *w, size_t first, size_t last, const f
 void ck_codes_widen(const ck_code_matrix *w, size_t first, size_t last, float *y);
 
 // The keys or the values of one head: rows of d values. With 16 bits they are in half precision, value = half·scale with a
-// power of two for each row; with 8 or 4 they are codes, value = (code − zero)·scale with a scale and a zero point a row. Byte j
-// of a row of 4-bit codes holds value j in its low half and value j + (d + 1)/2 in its high half.
+// power of two for each row; with 8 or 4 they are codes, value = (code − zero)·scale with a scale and a zero point a row.
+// Byte j of a row of 4-bit codes holds value j in its low half and value j + (d + 1)/2 in its high half.
 typedef struct {
     int bits;
     size_t d;
