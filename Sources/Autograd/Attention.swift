@@ -61,7 +61,8 @@ package struct AttentionShape: Sendable {
         }
     }
 
-    /// Calls `body` for each of the `spans` of each head of each sequence, numbered in this order, in any order.
+    /// Calls `body`, in any order, for each of the `spans` of each head of each sequence, which are numbered sequence by
+    /// sequence, head by head.
     ///
     /// - Parameter buffers: two matrices [block, length] and a vector [block] that the calling thread has for itself.
     fileprivate func forEachSpan(
@@ -107,6 +108,13 @@ package struct AttentionShape: Sendable {
             (sequence * shape.length + firstKey) * keyStride + head * shape.keyValueHeads / shape.heads * shape.headDimension
         }
         var logSum: Int { (sequence * shape.heads + head) * shape.length + first }
+
+        /// p ← q·kᵀ/√d of its rows and the keys that they may see, rows of `length` entries.
+        func scores(_ q: UnsafePointer<Float>, _ k: UnsafePointer<Float>, into p: UnsafeMutablePointer<Float>) {
+            gemm(
+                .asStored, .transposed, m: rows, n: columns, k: shape.headDimension, alpha: shape.scale,
+                q + query, lda: queryStride, k + key, ldb: keyStride, p, ldc: shape.length)
+        }
     }
 }
 
@@ -124,9 +132,7 @@ extension Tape {
         let (qs, ks, vs) = (q.value.pointer, k.value.pointer, v.value.pointer)
         let (o, sums) = (output.mutablePointer, logSums.mutablePointer)
         shape.forEachBlock { b, p in
-            gemm(
-                .asStored, .transposed, m: b.rows, n: b.columns, k: d, alpha: shape.scale,
-                qs + b.query, lda: b.queryStride, ks + b.key, ldb: b.keyStride, p, ldc: shape.length)
+            b.scores(qs, ks, into: p)
             ck_softmax_causal(p, sums + b.logSum, b.rows, b.columns, shape.length, b.diagonal, shape.window)
             gemm(
                 .asStored, .asStored, m: b.rows, n: d, k: b.columns,
@@ -160,9 +166,7 @@ private func attentionGradients(
         for sums in [dk, dv] { (sums + lane + seen.lowerBound * d).update(repeating: 0, count: seen.count * d) }
         for b in blocks {
             let keys = lane + b.firstKey * d
-            gemm(
-                .asStored, .transposed, m: b.rows, n: b.columns, k: d, alpha: shape.scale,
-                qs + b.query, lda: b.queryStride, ks + b.key, ldb: b.keyStride, p, ldc: shape.length)
+            b.scores(qs, ks, into: p)
             ck_softmax_causal_again(p, sums + b.logSum, b.rows, b.columns, shape.length, b.diagonal, shape.window)
             gemm(
                 .transposed, .asStored, m: b.columns, n: d, k: b.rows,
