@@ -109,36 +109,51 @@ package struct Calibration<World: Communicator> {
                         parameters: parameters.blocks[block - held.lowerBound].tensors, hooks: hooks,
                         exactHooks: exact ?? hooks, windows: own, length: windows[0].count,
                         rounds: (windows.count + groups.dims.data - 1) / groups.dims.data, inputs: inputs)
-                    do {
-                        try stretch.calibrate(replace)
-                    } catch let error as CalibrationError {
-                        failure = error
-                    } catch let error as AgreedError {
-                        failure = error
-                    } catch let stop as StopRequested {
-                        failure = stop
-                    }
+                    failure = try commonFailure { try stretch.calibrate(replace) }
                     if block == held.upperBound - 1, !groups.isLast {
                         // The next stage waits for them before it hears of a failure.
-                        let outputs = failure == nil ? nil : Tensor(zeros: [windows[0].count, hidden])
-                        for activations in inputs.all {
-                            for place in own.indices {
-                                guard let output = try outputs ?? activations.tensor(place) else { continue }
-                                try groups.pipeline.send(output, to: groups.stage + 1)
-                            }
-                        }
+                        try send(inputs, substitute: failure == nil ? nil : Tensor(zeros: [windows[0].count, hidden]))
                     }
                 } else if block == held.lowerBound - 1 {
-                    for activations in inputs.all {
-                        for (place, window) in own.enumerated() {
-                            let input = try groups.pipeline.receive([window.count, hidden], from: groups.stage - 1)
-                            try activations.set(place, input)
-                        }
-                    }
+                    try receive(inputs, of: [windows[0].count, hidden])
                 }
             }
         }
         try meet()
+    }
+
+    /// What all replicas of a stage throw alike; another error ends this rank at once.
+    private func commonFailure(_ body: () throws -> Void) throws -> (any Error)? {
+        do {
+            try body()
+            return nil
+        } catch let error as CalibrationError {
+            return error
+        } catch let error as AgreedError {
+            return error
+        } catch let stop as StopRequested {
+            return stop
+        }
+    }
+
+    /// Sends a stage's outputs to the next one.
+    ///
+    /// - Parameter substitute: sent instead of each, where the stage has failed.
+    private func send(_ outputs: BlockInputs, substitute: Tensor?) throws {
+        for activations in outputs.all {
+            for place in 0..<activations.count {
+                guard let output = try substitute ?? activations.tensor(place) else { continue }
+                try groups.pipeline.send(output, to: groups.stage + 1)
+            }
+        }
+    }
+
+    private func receive(_ inputs: BlockInputs, of shape: [Int]) throws {
+        for activations in inputs.all {
+            for place in 0..<activations.count {
+                try activations.set(place, try groups.pipeline.receive(shape, from: groups.stage - 1))
+            }
+        }
     }
 }
 

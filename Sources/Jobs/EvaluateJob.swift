@@ -100,11 +100,11 @@ package struct EvaluateJob: Job {
         results["bits_per_weight"] = table?.result?.size.map { .double($0.bitsPerWeight) }
         results["model_bytes"] = .integer(try table?.result?.size?.bytes ?? ModelSizes(run.inputs.folder).stored.bytes)
         try run.finish(
-            .init(
-                steps: 1, secondsPerStep: seconds,
-                tokensPerStep: windows.count * config.data.sequenceLength + (compressed.tasks?.tokens ?? 0),
-                bytesSentPerStep: groups.bytesSent - sent,
-                flopsPerStep: passes * operations + (compressed.tasks?.operations(run.model.architecture) ?? 0)), results)
+            MeasuredSteps(
+                count: 1, seconds: seconds,
+                tokens: windows.count * config.data.sequenceLength + (compressed.tasks?.tokens ?? 0),
+                bytesSent: groups.bytesSent - sent,
+                flops: passes * operations + (compressed.tasks?.operations(run.model.architecture) ?? 0)), results)
     }
 
     private func method(_ config: RunConfig, _ isCompressed: Bool) -> String {

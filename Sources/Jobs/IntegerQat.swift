@@ -19,18 +19,7 @@ struct IntegerQat<World: Communicator> {
 
     func run() throws {
         let config = context.config
-        var rotations = Rotations.none
-        let run = try FullTrainingRun(context, job: QatJob.name) { inputs, _ in
-            let c = inputs.folder.architecture
-            try QatJob.check(config, c, inputs.folder.path)
-            try inputs.checkOrigin(ofRotations: config.qat.rotations, context)
-            if let path = config.qat.rotations {
-                rotations = try Rotations(
-                    contentsOf: path, hidden: c.hiddenSize, head: c.headDimension ?? 0, layers: c.layerCount)
-                try rotations.check(keepMeansOf: c, path: path)
-                try inputs.folder.checkRotatable(try inputs.folder.parameters(inputs.stages[context.groups.stage]))
-            }
-        }
+        let (run, rotations) = try open()
         let c = run.inputs.folder.architecture
         let rotates = config.qat.rotations != nil
         // R1 commutes only with norms without gains.
@@ -73,6 +62,24 @@ struct IntegerQat<World: Communicator> {
             record, results, config.improvement(before: before, after: trained), table.text,
             timing: trainer.timing, hasTeacher: config.distills)
         if let warning = table.distanceWarning(config, .qat) { context.reporter.note("\n" + warning) }
+    }
+
+    /// The run, and the rotations that it starts from, if any. Collective.
+    private func open() throws -> (FullTrainingRun<World>, Rotations) {
+        let config = context.config
+        var rotations = Rotations.none
+        let run = try FullTrainingRun(context, job: QatJob.name) { inputs, _ in
+            let c = inputs.folder.architecture
+            try QatJob.check(config, c, inputs.folder.path)
+            try inputs.checkOrigin(ofRotations: config.qat.rotations, context)
+            if let path = config.qat.rotations {
+                rotations = try Rotations(
+                    contentsOf: path, hidden: c.hiddenSize, head: c.headDimension ?? 0, layers: c.layerCount)
+                try rotations.check(keepMeansOf: c, path: path)
+                try inputs.folder.checkRotatable(try inputs.folder.parameters(inputs.stages[context.groups.stage]))
+            }
+        }
+        return (run, rotations)
     }
 
     /// Writes the trained network, as integers where weights are quantized, and scores what was written. Collective.

@@ -122,7 +122,7 @@ extension Job {
         StopRequest.setAdvice(request.stopAdvice ?? { RunFolder.stopAdvice(path, overwrites: overwrites) })
         folder.mayReplaceFinished = request.overwrites || admission != .begins && admission != .resumes
         let groups = try ParallelGroups(dims, communicator)
-        do {
+        try ending(events) {
             try traced(request.trace, groups, reporter) {
                 try self.run(
                     JobContext(
@@ -130,6 +130,13 @@ extension Job {
                         acceptsOtherData: request.acceptsOtherData, acceptsRelayout: request.acceptsRelayout,
                         attempt: request.attempt))
             }
+        }
+    }
+
+    /// Does the job's work, and publishes how it has ended.
+    private func ending(_ events: RunEvents, _ work: () throws -> Void) throws {
+        do {
+            try work()
         } catch let stop as StopRequested {
             events.end(exitCode: StopRequest.exitCode(of: stop.signal))
             throw stop

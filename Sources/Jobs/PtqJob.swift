@@ -180,10 +180,9 @@ package struct PtqJob: Job {
         // A step is a pass of the network over the evaluation windows. Ranks send only once, to share the factors.
         let forward = ModelCost(run.model.architecture).forward(sequences: result.windows, length: config.data.sequenceLength)
         try run.finish(
-            .init(
-                steps: 2, secondsPerStep: (result.fullPrecision.seconds + result.ternary.seconds) / 2,
-                tokensPerStep: result.windows * config.data.sequenceLength, bytesSentPerStep: result.bytesSent,
-                flopsPerStep: forward), results)
+            MeasuredSteps(
+                count: 2, seconds: (result.fullPrecision.seconds + result.ternary.seconds) / 2,
+                tokens: result.windows * config.data.sequenceLength, bytesSent: result.bytesSent, flops: forward), results)
 
         context.reporter.note("\n" + result.report.table.text)
         context.reporter.note("\n" + result.table.text)

@@ -66,10 +66,9 @@ package struct QuantizeJob: Job {
         results["products"] = model.architecture.products(integer: folder.integers)
         let forward = ModelCost(model.architecture).forward(sequences: windows.count, length: config.data.sequenceLength)
         try run.finish(
-            .init(
-                steps: 1, secondsPerStep: (.now - start) / .seconds(1),
-                tokensPerStep: windows.count * config.data.sequenceLength, bytesSentPerStep: groups.bytesSent - sent,
-                flopsPerStep: 5 * forward),
+            MeasuredSteps(
+                count: 1, seconds: (.now - start) / .seconds(1), tokens: windows.count * config.data.sequenceLength,
+                bytesSent: groups.bytesSent - sent, flops: 5 * forward),
             results)
         report(table, made, recipe, context)
     }

@@ -281,9 +281,9 @@ package struct RotateJob: Job {
         results["compression_seconds"] = .double(record.secondsPerStep * Double(config.training.steps))
         results["bits_per_weight"] = result.table.rows.last?.size.map { .double($0.bitsPerWeight) }
         let summary = try run.finish(
-            .init(
-                steps: config.training.steps, secondsPerStep: record.secondsPerStep, tokensPerStep: outcome.tokensPerStep,
-                bytesSentPerStep: record.bytesSentPerStep, flopsPerStep: cost), results)
+            MeasuredSteps(
+                count: config.training.steps, seconds: record.secondsPerStep, tokens: outcome.tokensPerStep,
+                bytesSent: record.bytesSentPerStep, flops: cost), results)
         context.reporter.note("\n" + result.table.text)
         let warnings = [
             result.table.distanceWarning(config, .rotate),

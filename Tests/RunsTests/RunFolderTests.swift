@@ -1,5 +1,6 @@
 import Evaluation
 import Foundation
+import Parallelism
 import TestSupport
 import Testing
 
@@ -154,10 +155,11 @@ import Testing
 
     private static var summary: RunSummary {
         RunSummary(
-            job: "rotate", model: "embedded", seed: 1, worldSize: 2, dataParallel: 2, pipelineParallel: 1, steps: 10,
-            seconds: 30,
-            secondsPerStep: 2, tokensPerStep: 2048, peakMemoryBytesPerRank: [5, 6], bytesSentPerStep: 7, flopsPerStep: 8e9,
-            gemmPeakFlops: 1e10, floatPeakFlops: 5e9, openBLASCore: "Haswell", kernels: "avx2", coreShare: 0.5)
+            job: "rotate", model: "embedded", seed: 1, dims: ParallelDims(data: 2, pipeline: 1), seconds: 30,
+            MeasuredSteps(count: 10, seconds: 2, tokens: 2048, bytesSent: 7, flops: 8e9),
+            MeasuredRanks(
+                peakMemoryBytes: [5, 6], productFlops: 1e10, floatProductFlops: 5e9, openBLASCore: "Haswell", kernels: "avx2",
+                coreShare: 0.5))
     }
 
     @Test func `the summary has the keys scripts rely on`() throws {

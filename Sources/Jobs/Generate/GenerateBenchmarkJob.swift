@@ -47,18 +47,15 @@ package struct GenerateBenchmarkJob: Job {
             context.reporter.progress("measuring", done + 1, of: settings.bench.repetitions)
         }
         context.reporter.note("\n" + result.text)
-        let shares = try world.allGather(min(1, world.coreShare() / Double(Team.threads)))
-        let peaks = try world.allGather(measureProductPeak())
-        let peak = peaks.reduce(0, +) / Double(peaks.count)
+        let peak = measureProductPeak()
+        let bytesSent = world.size > 1 ? MemoryLayout<Float>.stride * shape.hiddenSize : 0
         var summary = RunSummary(
-            job: Self.name, model: path, seed: config.training.seed, worldSize: world.size, dataParallel: 1,
-            pipelineParallel: world.size, steps: settings.maxTokens, seconds: (.now - start) / .seconds(1),
-            secondsPerStep: result.tokenSeconds.median, tokensPerStep: 1,
-            peakMemoryBytesPerRank: try world.allGather(Int64(RunSummary.peakMemoryBytes)).map { Int($0) },
-            bytesSentPerStep: world.size > 1 ? MemoryLayout<Float>.stride * shape.hiddenSize : 0,
-            flopsPerStep: ModelCost(shape).forward(sequences: 1, length: 1),
-            gemmPeakFlops: peak, floatPeakFlops: peak, openBLASCore: OpenBLAS.core, kernels: KernelSet.chosen,
-            coreShare: shares.reduce(0, +) / Double(shares.count))
+            job: Self.name, model: path, seed: config.training.seed, dims: ParallelDims(data: 1, pipeline: world.size),
+            seconds: (.now - start) / .seconds(1),
+            MeasuredSteps(
+                count: settings.maxTokens, seconds: result.tokenSeconds.median, tokens: 1, bytesSent: bytesSent,
+                flops: ModelCost(shape).forward(sequences: 1, length: 1)),
+            try MeasuredRanks(productFlops: peak, floatProductFlops: peak, over: world))
         summary.results["generate"] = result.json
         summary.results["product"] = .string(config.eval.product.rawValue)
         summary.results["key_bits"] = .integer(model.keys.bits)

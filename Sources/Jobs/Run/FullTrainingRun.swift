@@ -162,8 +162,7 @@ struct FullTrainingRun<World: Communicator> {
     /// Writes `summary.json` and prints the table. Collective.
     func summarize(
         _ record: StepRecord, _ results: JSONObject, _ improvement: Improvement, _ table: String,
-        timing: PipelineTiming,
-        hasTeacher: Bool = false
+        timing: PipelineTiming, hasTeacher: Bool = false
     ) throws {
         let config = context.config
         // A backward pass through all weights takes two products for each of the forward pass.
@@ -174,10 +173,10 @@ struct FullTrainingRun<World: Communicator> {
         pipeline.add(to: &results)
         try run.addReplicatedShare(to: &results, run.job == ModelJob.qat.rawValue ? .qat : .train)
         improvement.add(to: &results)
-        let measured = LanguageModelRun<World>.Measured(
-            steps: config.training.steps, secondsPerStep: record.secondsPerStep, tokensPerStep: run.tokensPerStep,
-            bytesSentPerStep: record.bytesSentPerStep, flopsPerStep: forward * (hasTeacher ? 4 : 3))
-        let summary = try run.finish(measured, results)
+        let summary = try run.finish(
+            MeasuredSteps(
+                count: config.training.steps, seconds: record.secondsPerStep, tokens: run.tokensPerStep,
+                bytesSent: record.bytesSentPerStep, flops: forward * (hasTeacher ? 4 : 3)), results)
         context.reporter.note("\n" + table)
         for line in [pipeline.line, improvement.line].compactMap(\.self) { context.reporter.note("\n" + line) }
         context.reporter.note("\n\(Int(summary.tokensPerSecond)) tokens/s; results in \(context.folder.path)")

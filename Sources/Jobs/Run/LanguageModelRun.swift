@@ -27,18 +27,6 @@ struct LanguageModelRun<World: Communicator> {
     /// The same in float32.
     private let floatPeak: Double
 
-    /// The result of a job's steps.
-    struct Measured {
-        var steps: Int
-        var secondsPerStep: Double
-        /// Tokens of a step over all ranks.
-        var tokensPerStep: Int
-        /// Bytes sent by this rank per step; nil where it was not measured.
-        var bytesSentPerStep: Int?
-        /// Floating-point operations that the algorithm needs for a step, over all ranks.
-        var flopsPerStep: Double
-    }
-
     /// Reads and checks the input on every rank, then makes the run folder, so that bad input leaves nothing behind.
     /// Collective.
     ///
@@ -141,23 +129,15 @@ struct LanguageModelRun<World: Communicator> {
     /// Gathers the ranks' measurements, writes `summary.json`, and only then removes the layers kept for a resumption: until a
     /// run has ended, its command begins anew and needs them. Collective.
     @discardableResult
-    func finish(_ measured: Measured, _ results: JSONObject) throws -> RunSummary {
+    func finish(_ steps: MeasuredSteps, _ results: JSONObject) throws -> RunSummary {
         let (config, world) = (context.config, context.communicator)
-        let memory = try world.allGather(Int64(RunSummary.peakMemoryBytes)).map { Int($0) }
-        let (peaks, floatPeaks) = (try world.allGather(peak), try world.allGather(floatPeak))
-        let shares = try world.allGather(min(1, world.coreShare() / Double(Team.threads)))
-        let sent = Int(try world.allReduce(Int64(measured.bytesSentPerStep ?? -1), .max))
+        let sent = Int(try world.allReduce(Int64(steps.bytesSent ?? -1), .max))
+        var steps = steps
+        steps.bytesSent = sent < 0 ? nil : sent
+        let ranks = try MeasuredRanks(productFlops: peak, floatProductFlops: floatPeak, over: world)
         var summary = RunSummary(
-            job: job, model: inputs.folder.path, seed: config.training.seed, worldSize: world.size,
-            dataParallel: context.groups.dims.data, pipelineParallel: context.groups.dims.pipeline, steps: measured.steps,
-            seconds: (.now - start) / .seconds(1),
-            secondsPerStep: measured.secondsPerStep, tokensPerStep: measured.tokensPerStep, peakMemoryBytesPerRank: memory,
-            bytesSentPerStep: sent < 0 ? nil : sent, flopsPerStep: measured.flopsPerStep,
-            gemmPeakFlops: peaks.reduce(0, +) / Double(peaks.count),
-            floatPeakFlops: floatPeaks.reduce(0, +) / Double(peaks.count),
-            openBLASCore: OpenBLAS.core, kernels: KernelSet.chosen,
-            coreShare: shares.reduce(0, +) / Double(shares.count))
-        summary.results = results
+            job: job, model: inputs.folder.path, seed: config.training.seed, dims: context.groups.dims,
+            seconds: (.now - start) / .seconds(1), steps, ranks, results)
         summary.results["data"] = .object(inputs.dataSummary)
         summary.results["placement"] = try Placement(of: world).json
         let cost = checkpoints.cost

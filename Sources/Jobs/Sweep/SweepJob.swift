@@ -66,19 +66,7 @@ package struct SweepJob {
             grid: grid, folder: folder, ledger: ledger, request: request,
             reporter: isAlone ? reporter : reporter.speaking(part.isRoot),
             jobReporter: isAlone ? reporter : reporter.speaking(false))
-        // A group that cannot record how a run has ended stops; the others take the remaining runs.
-        var failure: (any Error)?
-        do {
-            while try group.runNext(on: part) {}
-        } catch let error as AgreedError {
-            failure = error
-        } catch let stop as StopRequested {
-            if part.isRoot { ledger.stop() }
-            failure = stop
-        }
-        // Waits until the last group is done. A group that is asked to stop first lets the others save their runs.
-        func meet() throws { try world.agree { if let failure { throw failure } } }
-        try failure is StopRequested ? StopRequest.shielded(meet) : meet()
+        try takeRuns(group, on: part, of: world)
         try world.agree {
             guard world.isRoot else { return }
             let report = try SweepReport(grid, ledger, in: folder)
@@ -87,6 +75,23 @@ package struct SweepJob {
             reporter.note("\n" + report.table + "\n\nsweep.csv, sweep.json and sweep.svg are in \(folder)")
             if let failure = report.firstFailure { throw failure }
         }
+    }
+
+    /// Takes runs until none is left, and waits until the last group is done. Collective.
+    private func takeRuns<World: Communicator>(_ group: Group, on part: World, of world: World) throws {
+        // A group that cannot record how a run has ended stops; the others take the remaining runs.
+        var failure: (any Error)?
+        do {
+            while try group.runNext(on: part) {}
+        } catch let error as AgreedError {
+            failure = error
+        } catch let stop as StopRequested {
+            if part.isRoot { group.ledger.stop() }
+            failure = stop
+        }
+        // A group that is asked to stop first lets the others save their runs.
+        func meet() throws { try world.agree { if let failure { throw failure } } }
+        try failure is StopRequested ? StopRequest.shielded(meet) : meet()
     }
 
     /// Ranks that go through the runs that no other group has taken.
