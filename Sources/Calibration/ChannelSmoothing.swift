@@ -1,4 +1,5 @@
 package import Models
+package import Parallelism
 internal import Quantization
 package import TensorCore
 
@@ -9,8 +10,9 @@ extension Calibration {
     /// What the linears of this rank's stage read on `windows`, in the network as it is. Collective.
     ///
     /// - Throws: ``CalibrationError``.
-    package func channelMaxima(
-        _ parameters: Parameters<some TensorValue>, windows: [[Int32]]
+    package static func channelMaxima(
+        _ model: Model, _ parameters: Parameters<some TensorValue>, windows: [[Int32]], _ groups: ParallelGroups<World>,
+        storage: ActivationStorage
     ) throws -> ChannelMaxima {
         var result: ChannelMaxima = [:]
         let gathering = Calibration(model, groups, mode: .fullPrecision, depth: .channels, storage: storage)

@@ -54,9 +54,9 @@ struct BinaryFactors: PackedWeights {
     }
 
     var form: String { "binary factors (\(linears.count) linears)" }
-    var ternaryCount: Int { linears.count }
-    var integerCount: Int { 0 }
-    var tableCount: Int { 0 }
+    var ternary: Set<String> { Set(linears.keys) }
+    var integers: Set<String> { [] }
+    var tables: Set<String> { [] }
     var weights: Set<String> { Set(linears.keys.map { $0 + ".weight" }) }
     var tensors: Set<String> { Set(linears.keys.flatMap(names)) }
 

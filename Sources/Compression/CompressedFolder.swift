@@ -38,7 +38,7 @@ package struct CompressedFolder: Sendable {
             said?.activationRange = execution.activationRange
         }
         let factors = CompressedWeights.factorFile(path)
-        guard folder.packed?.ternaryCount ?? 0 > 0 || PathKind(factors) == .absent else {
+        guard folder.packed?.ternary.isEmpty == false || PathKind(factors) == .absent else {
             throw FileError(
                 .malformed, factors,
                 "is beside weights that config.json does not declare as ternary factors; remove the file, or give the "

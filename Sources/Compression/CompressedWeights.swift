@@ -16,8 +16,9 @@ package struct CompressedWeights: PackedWeights {
     /// By the linear's name.
     private let places: [String: Place]
     private let checkpoint: Checkpoint
-    /// Names of embedding and head, which are not linears.
-    private let tables: Set<String>
+    package let ternary: Set<String>
+    package let integers: Set<String>
+    package let tables: Set<String>
     /// How activations are rounded and rotated, by `quantization_config`.
     let execution: Execution
     /// Whether only this program can run the folder.
@@ -41,7 +42,6 @@ package struct CompressedWeights: PackedWeights {
         execution.r4 = transforms.r4
         (self.checkpoint, self.execution, isOwn) = (checkpoint, execution, packing.isOwn)
         (transformTensors, warnings) = (transforms.tensors, packing.warnings)
-        self.tables = tables
         var places: [String: Place] = [:]
         let (file, embedding) = (Self.factorFile(checkpoint.folder), architecture.embedding?.layerName)
         let factors = packing.hasFactors ? try TernaryFile.layers(of: file) : [:]
@@ -87,21 +87,19 @@ package struct CompressedWeights: PackedWeights {
                     + "this program needs all of them quantized, or none")
         }
         self.places = places
+        ternary = Set(places.filter { if case .ternary = $0.value { true } else { false } }.keys)
+        self.tables = tables.intersection(places.keys)
+        integers = Set(places.keys).subtracting(ternary).subtracting(tables)
     }
 
     static func factorFile(_ folder: String) -> String { "\(folder)/\(CompressedFolder.factorFileName)" }
 
     package var form: String {
-        let roundedTables = places.keys.filter(tables.contains).sorted()
-        let linears = [("ternary factors", ternaryCount), ("integers", integerCount)].filter { $0.1 > 0 }
-            .map { "\($0.0) (\($0.1) linears)" }
-        return (linears + (roundedTables.isEmpty ? [] : ["integers (\(roundedTables.joined(separator: ", ")))"]))
+        let linears = [("ternary factors", ternary), ("integers", integers)].filter { !$0.1.isEmpty }
+            .map { "\($0.0) (\($0.1.count) linears)" }
+        return (linears + (tables.isEmpty ? [] : ["integers (\(tables.sorted().joined(separator: ", ")))"]))
             .joined(separator: " and ")
     }
-
-    package var ternaryCount: Int { places.values.count { if case .ternary = $0 { true } else { false } } }
-    package var integerCount: Int { places.count - ternaryCount - tableCount }
-    package var tableCount: Int { places.keys.count(where: tables.contains) }
 
     /// Why other programs that read compressed-tensors cannot read these weights, and what to do instead; nil where they can.
     ///

@@ -110,7 +110,11 @@ extension CompressedModel {
                         "\(name): a product in integers needs activations of 2 to 8 bits, but these have 16; quantize with "
                             + "quantization.activations.bits=8, or leave eval.product=float")
                 }
-                return StoredTensor(try IntegerLinear(weight, activations: activations))
+                do throws(QuantizationError) {
+                    return StoredTensor(try IntegerLinear(weight, activations: activations))
+                } catch {
+                    throw error.of(name)
+                }
             default:
                 guard execution.activationBits >= 16 else {
                     throw QuantizationError(.configuration, "\(name) is not stored as integers; set eval.product=float")

@@ -30,7 +30,7 @@ extension SharedForm {
     /// - Throws: `FileError`.
     package static func obstacle(_ opened: CompressedFolder, rotates: Bool) throws -> String? {
         let (execution, architecture) = (opened.execution, opened.folder.architecture)
-        if let packed = opened.folder.packed, packed.ternaryCount > 0 {
+        if let packed = opened.folder.packed, !packed.ternary.isEmpty {
             return "\(packed.form) are not integers; --format onnx writes ternary factors, --format huggingface floats"
         }
         let packed = opened.folder.packed as? CompressedWeights

@@ -20,9 +20,9 @@ struct UnrotatedWeights: PackedWeights {
     }
 
     var form: String { base?.form ?? "floats" }
-    var ternaryCount: Int { base?.ternaryCount ?? 0 }
-    var integerCount: Int { base?.integerCount ?? 0 }
-    var tableCount: Int { base?.tableCount ?? 0 }
+    var ternary: Set<String> { base?.ternary ?? [] }
+    var integers: Set<String> { base?.integers ?? [] }
+    var tables: Set<String> { base?.tables ?? [] }
     var weights: Set<String> { (base?.weights ?? []).union(rotated) }
     var tensors: Set<String> { base?.tensors ?? [] }
 

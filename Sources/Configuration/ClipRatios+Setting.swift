@@ -23,7 +23,7 @@ extension ClipRatios: SettingValue {
         var seen: Set<HookPoint> = []
         for (name, number) in pairs {
             guard let site = HookPoint(rawValue: String(name)), Self.sites.contains(site), seen.insert(site).inserted,
-                let ratio = Double(settingText: String(number)), Self.accepts(ratio), Self.accepts(ratio.computed)
+                let ratio = Double(settingText: String(number)), Self.accepts(ratio)
             else { return nil }
             self[site] = ratio
         }

@@ -8,8 +8,6 @@ package struct Generator {
         case stop
         /// As many as were asked for.
         case length
-        /// As many as the model has positions for, fewer than were asked for.
-        case positions
     }
 
     private let sequence: TokenSequence

@@ -57,17 +57,16 @@ extension EvaluateJob {
         let own = CompressedModel(compressed.changed?.parameters ?? original, run.inputs.execution)
         let model = compressed.inIntegers ?? own
         return TaskNetwork(
-            label: (run.inputs.folder.packed?.form ?? "floats")
+            label: compressed.form(run.inputs)
                 + (compressed.inIntegers == nil ? "" : ", multiplied in integers"),
-            bits: packedBits(run), network: model.network(run.model))
+            bits: packedBits(run, compressed), network: model.network(run.model))
     }
 
     /// The bits of a network whose folder describes how it runs.
-    func packedBits(_ run: LanguageModelRun<some Communicator>) -> NetworkBits {
+    func packedBits(_ run: LanguageModelRun<some Communicator>, _ compressed: Compressed) -> NetworkBits {
         var bits = NetworkBits(run.inputs.execution)
         // Ternary layers round their inputs to 8 bits to multiply in integers.
-        let hasFactors = run.inputs.folder.packed.map { $0.ternaryCount > 0 } ?? false
-        if run.context.config.eval.product == .integer, hasFactors { bits.activations = min(bits.activations, 8) }
+        if run.context.config.eval.product == .integer, !compressed.ternary.isEmpty { bits.activations = min(bits.activations, 8) }
         return bits
     }
 

@@ -42,8 +42,10 @@ package struct EvaluateJob: Job {
         let factors: [String: TernaryFactors]?
         /// This rank's stage of the changed model: trained, or with ternary factors in place of their layers.
         let changed: CompressedModel?
-        /// Size of the trained model, as in its folder.
-        let size: ModelSize?
+        /// Of the folder of the changed model, else of the model's own, with the given factors counted as in their file.
+        let size: ModelSize
+        /// Linears of the model's own folder, with the given factors, that are ternary, and that are integers.
+        let ternary, integers: Set<String>
         /// Type of the weights that are not ternary, there or in the model's folder. The integers that factors are compared
         /// with count these weights in the same type.
         let type: ElementType
@@ -57,6 +59,11 @@ package struct EvaluateJob: Job {
         /// The label of `changed`.
         var label: String {
             factors != nil ? "ternary" : isPacked ? "as written" : "trained, weights as stored"
+        }
+
+        /// What the linears of a compressed folder are.
+        func form(_ inputs: LanguageModelInputs) -> String {
+            factors.map { "given ternary factors (\($0.count) linears)" } ?? inputs.folder.packed?.form ?? "floats"
         }
     }
 
@@ -91,14 +98,15 @@ package struct EvaluateJob: Job {
         let passes = Double(1 + 2 * max(0, (table?.rows.count ?? 1) - 1) + (config.eval.product == .integer ? 1 : 0))
         let operations = ModelCost(run.model.architecture).forward(sequences: windows.count, length: config.data.sequenceLength)
         table?.add(to: &results)
-        if let packed = run.inputs.folder.packed {
+        if run.inputs.folder.packed != nil {
             results["product"] = .string(config.eval.product.rawValue)
-            results["products"] = run.model.architecture.products(ternary: packed.ternaryCount, integer: packed.integerCount)
+            results["products"] = run.model.architecture.products(
+                ternary: compressed.ternary.count, integer: compressed.integers.count)
         }
         results["bits"] = config.quantization.bitsJSON(ofWeights: !run.inputs.isCompressed)
         results["method"] = .string(method(config, run.inputs.isCompressed))
         results["bits_per_weight"] = table?.result?.size.map { .double($0.bitsPerWeight) }
-        results["model_bytes"] = .integer(try table?.result?.size?.bytes ?? ModelSizes(run.inputs.folder).stored.bytes)
+        results["model_bytes"] = .integer(table?.result?.size?.bytes ?? compressed.size.bytes)
         try run.finish(
             MeasuredSteps(
                 count: 1, seconds: seconds,
@@ -138,12 +146,16 @@ package struct EvaluateJob: Job {
         let recipe = try RotationRecipe(config, inputs.folder.architecture, planTokens: step)
         let plan = try WeightPlan(config, inputs.folder.architecture)
         let own = CompressedModel(changed?.parameters ?? parameters, inputs.execution)
+        let (origin, given) = (trained?.folder ?? inputs.folder, Set((factors ?? [:]).keys))
+        let sizes = try ModelSizes(origin)
         return (
             parameters,
             Compressed(
                 recipe: recipe, plan: plan, factors: factors, changed: changed,
-                size: try trained.map { try ModelSizes($0.folder).stored },
-                type: try (trained?.folder ?? inputs.folder).elementType, isPacked: trained?.folder.packed != nil,
+                size: try config.ternary.path.map(sizes.ternary(file:)) ?? sizes.stored,
+                ternary: given.union(inputs.folder.packed?.ternary ?? []),
+                integers: (inputs.folder.packed?.integers ?? []).subtracting(given),
+                type: try origin.elementType, isPacked: trained?.folder.packed != nil,
                 tasks: try TaskWork(config, inputs.folder),
                 inIntegers: config.eval.product == .integer ? try own.inIntegers(inputs.folder.architecture) : nil)
         )
@@ -165,7 +177,7 @@ package struct EvaluateJob: Job {
             let parameters: Parameters<StoredTensor>
             if let changed = compressed.changed { parameters = changed.parameters } else { parameters = original }
             let own = CompressedModel(parameters, run.inputs.execution)
-            return try scoreCompressed(own, inIntegers: compressed.inIntegers, table, run, windows)
+            return try scoreCompressed(own, compressed, table, run, windows)
         }
         if config.scoresAsStored {
             let score = try evaluate(
@@ -195,7 +207,7 @@ package struct EvaluateJob: Job {
     ) throws -> [ScoreTable.Row] {
         guard let changed = compressed.changed else { return [] }
         let (config, groups, model) = (run.context.config, run.context.groups, run.model)
-        let (activations, sizes) = (compressed.recipe.quantization.activations, try ModelSizes(run.inputs.folder))
+        let activations = compressed.recipe.quantization.activations
         var table = empty
         let (network, bits) = changedNetwork(changed, compressed, table.bits, model)
         let score = try evaluate(network, against: model.constantNetwork(original), windows: windows, groups)
@@ -205,8 +217,7 @@ package struct EvaluateJob: Job {
                 let written = try ModelSizes(run.inputs.folder, as: compressed.type)
                 try table.addIntegers(names, of: original, all: names, activations, model, written, windows, groups)
             }
-            let size = try run.context.communicator.agree { try config.ternary.path.map(sizes.ternary(file:)) }
-            table.addTernary("ternary", compressed.label, score, compressed.size ?? size ?? sizes.stored)
+            table.addTernary("ternary", compressed.label, score, compressed.size)
         } else {
             let other = changed.execution.otherRanges(than: Execution(config: config))
             if compressed.isPacked, !other.isEmpty {
@@ -214,9 +225,7 @@ package struct EvaluateJob: Job {
                     "note: the row '\(compressed.label)' is rounded as its folder says, and differs from the other rows in "
                         + other.joined(separator: ", "))
             }
-            table.add(
-                "trained", compressed.label, bits, score,
-                compressed.size ?? sizes.stored)
+            table.add("trained", compressed.label, bits, score, compressed.size)
         }
         return table.rows
     }
@@ -224,20 +233,20 @@ package struct EvaluateJob: Job {
     /// The row of a compressed folder. There is nothing to compare it with, except with integer products, whose divergence is
     /// from the same rounded values in floats. Collective.
     private func scoreCompressed(
-        _ compressed: CompressedModel, inIntegers: CompressedModel?, _ empty: ScoreTable,
+        _ own: CompressedModel, _ compressed: Compressed, _ empty: ScoreTable,
         _ run: LanguageModelRun<some Communicator>, _ windows: [[Int32]]
     ) throws -> ScoreTable {
         var table = empty
-        let network = (inIntegers ?? compressed).network(run.model)
+        let inIntegers = compressed.inIntegers
+        let network = (inIntegers ?? own).network(run.model)
         // Beyond its rounding, an integer product changes only the order of sums.
-        let reference = inIntegers == nil ? nil : compressed.inRoundedFloats().network(run.model)
+        let reference = inIntegers == nil ? nil : own.inRoundedFloats().network(run.model)
         if inIntegers != nil {
             run.context.reporter.note("KL and top-1: of products in integers, from the same roundings multiplied in float32")
         }
         let score = try evaluate(network, against: reference, windows: windows, run.context.groups)
         try run.context.communicator.agree { try score.checkAlive(vocabulary: run.model.architecture.vocabularySize) }
-        let form = run.inputs.folder.packed?.form ?? "floats"
-        table.add("compressed", form, packedBits(run), score, try ModelSizes(run.inputs.folder).stored)
+        table.add("compressed", compressed.form(run.inputs), packedBits(run, compressed), score, compressed.size)
         return table
     }
 

@@ -68,8 +68,7 @@ package struct RotateJob: Job {
         }
         let (table, bytes) = try writeModel(read, merged, outcome, recipe, run)
         let result = RotationResult(
-            table: table, firstLoss: outcome.record.firstLoss, lastLoss: outcome.record.lastLoss,
-            orthogonalityError: outcome.orthogonalityError, invarianceError: invariance, settings: config.quantization)
+            table: table, loss: outcome.record?.loss, orthogonalityError: outcome.orthogonalityError, invarianceError: invariance, settings: config.quantization)
         try summarize(result, outcome, recipe, bytes, run)
     }
 
@@ -157,7 +156,8 @@ package struct RotateJob: Job {
         let scores: Scores
         /// The windows of the scores.
         let windows: [[Int32]]
-        let record: StepRecord
+        /// nil where nothing was learned.
+        let record: StepRecord?
         let tokensPerStep: Int
         let timing: PipelineTiming
     }
@@ -201,7 +201,8 @@ package struct RotateJob: Job {
         let loop = TrainingLoop(
             config: config, windows: recipe.learner.objective.runsNetwork ? text : nil, tokensPerStep: learner.tokensPerStep,
             verb: "learning", automaticRate: TrainingSettings.automaticRate(config.rotation.objective))
-        let record = try loop.run(context, run.checkpoints, state: { learner.state }) { step, batch, rate, metrics in
+        let record = try !recipe.learns ? nil : loop.run(context, run.checkpoints, state: { learner.state }) {
+            step, batch, rate, metrics in
             let result = try learner.step(
                 step, batch, globalSequences: config.training.batchSize, learningRate: rate, context.groups)
             let error = try Trace.span(.cayley) { () throws(MPIError) in
@@ -278,16 +279,17 @@ package struct RotateJob: Job {
         results["products"] = recipe.quantization.weights.map {
             architecture.products(integer: WeightPlan($0, architecture).specs.count)
         }
-        results["compression_seconds"] = .double(record.secondsPerStep * Double(config.training.steps))
+        let (steps, seconds) = (record == nil ? 0 : config.training.steps, record?.secondsPerStep ?? 0)
+        results["compression_seconds"] = .double(seconds * Double(steps))
         results["bits_per_weight"] = result.table.rows.last?.size.map { .double($0.bitsPerWeight) }
         let summary = try run.finish(
             MeasuredSteps(
-                count: config.training.steps, seconds: record.secondsPerStep, tokens: outcome.tokensPerStep,
-                bytesSent: record.bytesSentPerStep, flops: cost), results)
+                count: steps, seconds: seconds, tokens: outcome.tokensPerStep, bytesSent: record?.bytesSentPerStep, flops: cost),
+            results)
         context.reporter.note("\n" + result.table.text)
         let warnings = [
             result.table.distanceWarning(config, .rotate),
-            result.table.rotationWarning(steps: recipe.learns ? "training.steps" : nil),
+            recipe.startRow == nil ? nil : result.table.rotationWarning(steps: recipe.learns ? "training.steps" : nil),
         ]
         for line in ([pipeline.line, improvement.line] + warnings).compactMap(\.self) { context.reporter.note("\n" + line) }
         context.reporter.note(

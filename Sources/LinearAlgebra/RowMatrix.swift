@@ -1,6 +1,6 @@
 package import TensorCore
 
-/// A matrix in another form than float32, whose rows are read in that form for a few tokens and widened to float32 block by
+/// A matrix in a form of its own, whose rows are read in that form for a few tokens and widened to float32 block by
 /// block for many.
 package protocol RowMatrix: LinearOperator {
     /// y[r] = Σ_c w[r, c]·x[c] for some rows r and one token; y is that of row 0.

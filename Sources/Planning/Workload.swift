@@ -45,7 +45,11 @@ package struct Workload: Sendable {
     var divided: Workload { whole.map { Workload($0.job, $0.config, shape) } ?? self }
 
     /// Steps of the job; `ptq`, `quantize` and `eval` are one.
-    package var steps: Int { learns ? config.training.steps : 1 }
+    package var steps: Int {
+        // Where both rotations are fixed, they are merged and scored alone.
+        if job == .rotate, !learnsR1, !learnsR2 { return 0 }
+        return learns ? config.training.steps : 1
+    }
 
     package var trainsWeights: Bool { job == .train || job == .qat }
     package var isTernary: Bool { job == .ptq || (job == .qat && config.qat.method == .ternary) }
@@ -146,8 +150,6 @@ package struct Workload: Sendable {
             return
         }
         var own = config
-        if own.rotation.r1 != .none { own.rotation.r1 = .learned }
-        if own.rotation.r2 != .none { own.rotation.r2 = .learned }
         // Nothing else comes before these steps, whatever is set for `rotate`.
         (own.rotation.starts, own.rotation.pretrainSteps) = (1, 0)
         // Counted with the job's own use of the calibration text.

@@ -97,7 +97,8 @@ package struct IntegerProduct: Sendable {
                     throw QuantizationError(
                         .data,
                         "the zero point \(zero(row, g)) of row \(row), group \(g), is too far from codes of \(bits) bits: "
-                            + "widen the ranges to contain 0, or take symmetric ones")
+                            + "quantize with quantization.weights.symmetric=true or in larger groups, or leave "
+                            + "eval.product=float")
                 }
             }
         }

@@ -36,11 +36,10 @@ package struct OutlierSplit: Sendable {
 
     /// y `[tokens, out]` of x `[tokens, in]`.
     package func product(_ x: Tensor) -> Tensor {
-        var y = Tensor(uninitialized: [x.rows, outlierWeight.shape[0]])
-        if !outliers.isEmpty { matmul(Self.columns(outliers, of: x), .asStored, outlierWeight, .transposed, into: &y) }
+        var y = matmul(Self.columns(outliers, of: x), .asStored, outlierWeight, .transposed)
         guard let dequantized else { return y }
         let rounded = fakeQuantized(Self.columns(regular, of: x), Self.inputs)
-        matmul(rounded, .asStored, dequantized, .transposed, beta: outliers.isEmpty ? 0 : 1, into: &y)
+        matmul(rounded, .asStored, dequantized, .transposed, beta: 1, into: &y)
         return y
     }
 

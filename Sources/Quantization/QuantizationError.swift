@@ -18,6 +18,9 @@ package struct QuantizationError: ReportableError, Equatable {
         self.problem = problem
     }
 
+    /// The same error, of the layer that it is about.
+    package func of(_ layer: String) -> QuantizationError { QuantizationError(kind, "\(layer): \(problem)") }
+
     package var exitCode: ExitCode { kind == .data ? .data : .configuration }
     package var description: String { problem }
 }

@@ -122,7 +122,7 @@ extension QuantizationError {
     }
 
     static var noInputs: QuantizationError {
-        QuantizationError(.data, "no calibration tokens reached the layer; give more calibration text")
+        QuantizationError(.data, "no calibration tokens reached the layer; give more calibration text (calibration.sequences)")
     }
 
     static var inputsZero: QuantizationError {
@@ -135,8 +135,8 @@ extension QuantizationError {
     static func singular(damping: Double) -> QuantizationError {
         QuantizationError(
             .data,
-            "the second moment of the inputs has no Cholesky factor with a damping of \(damping); give more calibration text, "
-                + "or more damping")
+            "the second moment of the inputs has no Cholesky factor with a damping of \(damping); give more calibration text "
+                + "(calibration.sequences), or more damping (quantization.weights.gptq.damping)")
     }
 
     static var inputsNotFinite: QuantizationError {

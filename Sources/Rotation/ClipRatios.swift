@@ -26,12 +26,13 @@ package struct ClipRatios: Sendable, Equatable {
 
     package init() {}
 
-    private static let largest = 1.5
+    /// Smaller ratios would leave nothing, and in the end a range that no float expresses.
+    private static let range = 0.001...1.5
     /// The accepted numbers, in words.
-    package static let accepted = "greater than 0 and at most \(largest)"
+    package static let accepted = "from \(range.lowerBound) to \(range.upperBound)"
 
     /// Whether a number can be a ratio.
-    package static func accepts(_ ratio: Double) -> Bool { ratio > 0 && ratio <= largest }
+    package static func accepts(_ ratio: Double) -> Bool { range.contains(ratio) }
 
     /// The ratio of a site.
     ///

@@ -74,7 +74,8 @@ extension Tensor {
         for row in 0..<rows {
             let values = target + row * width
             let square = ck_sum_squares(values, width) / Double(width)
-            if square > 0 { ck_scale(Float(1 / square.squareRoot()), values, width) }
+            // Rows so small that no float brings them there become as large as a float can make them.
+            if square > 0 { ck_scale(Float(min(1 / square.squareRoot(), Double(Float.greatestFiniteMagnitude))), values, width) }
         }
         return result
     }

@@ -1,5 +1,5 @@
-/// A matrix W `[m, n]` stored otherwise than as floats (integers of a few bits, ternary factors), with products computed
-/// directly from that form.
+/// A matrix W `[m, n]` that is stored in a form of its own (integers of a few bits, ternary factors, floats in a file), with
+/// products computed directly from that form.
 package protocol LinearOperator: Sendable {
     /// `[m, n]`.
     var shape: [Int] { get }

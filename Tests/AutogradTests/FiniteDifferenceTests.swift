@@ -123,7 +123,7 @@ import Testing
         }
     }
 
-    /// Logits of more rows than a block holds; one position is not counted.
+    /// One position is not counted.
     @Test func `cross entropy, through the head`() throws {
         var tokens = (0..<5).map { Int32($0 * 3 % 7) }
         tokens[2] = -1

@@ -269,15 +269,19 @@ import Testing
 
     @Test func `smoothing divides what norms give by what the weights take, and leaves the function`() throws {
         let parameters = Self.parameters()
-        let maxima = try Self.calibration(.fullPrecision).channelMaxima(parameters, windows: Self.windows)
-        #expect(maxima.count == 6 && maxima[3]?[.mlpInput]?.count == 16)
+        func maxima(_ parameters: Parameters<some TensorValue>) throws -> ChannelMaxima {
+            try Calibration.channelMaxima(
+                Self.model, parameters, windows: Self.windows, .dataParallel(LoopbackCommunicator()), storage: .memory)
+        }
+        let largest = try maxima(parameters)
+        #expect(largest.count == 6 && largest[3]?[.mlpInput]?.count == 16)
         let smoothed = parameters.map { _, value in StoredTensor(value) }.smoothed(
-            by: maxima, Self.configuration.architecture)
+            by: largest, Self.configuration.architecture)
         let tokens = Self.windows[0]
         let (before, after) = (Self.model.logits(tokens, parameters), Self.model.logits(tokens, smoothed))
         #expect(maxDifference(before, after) <= 1e-4 * before.maxMagnitude)
         // Inputs and weights have met halfway: max|x_j/s_j| = max|W_j·s_j|.
-        let met = try Self.calibration(.fullPrecision).channelMaxima(smoothed, windows: Self.windows)
+        let met = try maxima(smoothed)
         let inputs = try #require(met[5]?[.mlpInput])
         let readers = ["mlp.gate_proj.weight", "mlp.up_proj.weight"].map { smoothed.blocks[5].required($0).tensor }
         for j in 0..<16 {

@@ -209,9 +209,9 @@ import Testing
         let written = try write(embedding: specs[0], head: specs[1], tied: bits.tied)
         let opened = try CompressedFolder(folder.file("model"))
         let packed = try #require(opened.folder.packed)
-        #expect(opened.folder.architecture.tiesHead == bits.tied && packed.integerCount == 0)
+        #expect(opened.folder.architecture.tiesHead == bits.tied && packed.integers.isEmpty)
         let names = (bits.head != nil && !bits.tied ? ["lm_head"] : []) + (bits.table != nil ? ["model.embed_tokens"] : [])
-        #expect(packed.tableCount == names.count && packed.form == "integers (\(names.joined(separator: ", ")))")
+        #expect(packed.tables.count == names.count && packed.form == "integers (\(names.joined(separator: ", ")))")
         #expect(opened.isShared == (bits.table == nil || bits.table == 8 && !bits.tied))
         let read = try CompressedModel(reading: opened)
         for (a, b) in zip(written.named, read.parameters.named) {

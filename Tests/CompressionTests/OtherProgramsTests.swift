@@ -152,7 +152,7 @@ import Testing
             ]
         }
         let opened = try CompressedFolder(folder.file("model"))
-        #expect(opened.execution == execution && opened.folder.packed?.tableCount == 1)
+        #expect(opened.execution == execution && opened.folder.packed?.tables.count == 1)
         let name = "model.embed_tokens.weight"
         #expect(
             try opened.folder.parameters().entry.required(name).elements

@@ -234,7 +234,7 @@ import Testing
         #expect(try bytes(0..<1) + bytes(1..<blocks) == bytes(nil))
     }
 
-    @Test func `generation ends at a token that ends a text, and names logits that are no numbers`() throws {
+    @Test func `generation ends at a token that ends a text`() throws {
         let folder = try CompressedFolder(EmbeddedModel.path)
         let model = try RunnableModel(folder, product: .float, cacheBits: nil, positions: 64)
         let tokens = try greedy(model, Self.prompt, count: 12)

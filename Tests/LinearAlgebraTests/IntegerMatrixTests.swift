@@ -23,12 +23,4 @@ import Testing
         let alone = matrix.product(tokens, threads: 1).elements
         for threads in [2, 3, 5] { #expect(matrix.product(tokens, threads: threads).elements == alone) }
     }
-
-    @Test(arguments: [(0, 3), (1, 3), (2, 2), (7, 3), (3, 7), (10, 1)]) func `parts are all of it, once`(count: Int, parts: Int)
-    {
-        let marks = Tensor(zeros: [max(1, count)])
-        nonisolated(unsafe) let pointer = UnsafeMutablePointer(mutating: marks.pointer)
-        Team.share(count, in: parts) { range in for index in range { pointer[index] += 1 } }
-        #expect(marks.elements.prefix(count).allSatisfy { $0 == 1 })
-    }
 }

@@ -192,7 +192,7 @@ import Testing
         }
         quantization.kv.valueBits = nil
         let result = RotationResult(
-            table: table, firstLoss: 0.07, lastLoss: 0.05, orthogonalityError: 1e-6, invarianceError: 1e-5,
+            table: table, loss: ["first": 0.07, "last": 0.05], orthogonalityError: 1e-6, invarianceError: 1e-5,
             settings: quantization)
         let json = JSONValue.object(result.json)
         #expect(

@@ -3,7 +3,7 @@ internal import Support
 /// Whom a sentence speaks of (Sakaguchi et al., arXiv 1907.10641): the rest of the sentence after each name.
 enum WinoGrande: EvaluationTask {
     static let name = "winogrande"
-    static let fields = "sentence with one _, option1, option2, answer"
+    static let fields = "sentence with a _, option1, option2, answer"
     static let normalizes = false
 
     static func item(_ line: TaskLine) throws(FileError) -> TaskItem {

@@ -2,7 +2,7 @@ internal import ChatTemplates
 package import Collectives
 internal import Compression
 package import Configuration
-package import Generation
+internal import Generation
 internal import Glibc
 internal import HuggingFace
 internal import Models
@@ -22,6 +22,16 @@ package struct GenerateJob {
         package init(system: String? = nil) { self.system = system }
     }
 
+    /// Why the text has ended.
+    package enum End: Sendable {
+        /// A token that ends a text.
+        case stop
+        /// As many tokens as were asked for.
+        case length
+        /// As many as the model has positions for, fewer than were asked for.
+        case positions
+    }
+
     /// - Parameters:
     ///   - chat: nil where the text continues the prompt itself.
     ///   - prompt: called on the first rank.
@@ -34,7 +44,7 @@ package struct GenerateJob {
     @discardableResult
     package func run(
         _ config: RunConfig, _ world: some Communicator, output: (String) -> Void
-    ) throws -> Generator.End {
+    ) throws -> End {
         let settings = config.generate
         let dims = try world.agree { try config.stagesAlone("generate", worldSize: world.size) }
         let staged = try StagedFolder(config, dims, world)
@@ -54,6 +64,7 @@ package struct GenerateJob {
             choice: TokenChoice(temperature: settings.temperature, topP: settings.topP, seed: UInt64(config.training.seed)),
             endTokens: prompt.endTokens)
         var text = prompt.tokenizer.map { TextStream($0, after: prompt.tokens) }
+        var isInLine = false
         do {
             let end = try generator.run(prompt.tokens, most: most, over: RankStages(world)) { token in
                 try StopRequest.check(on: world)
@@ -61,10 +72,12 @@ package struct GenerateJob {
                 guard !added.isEmpty else { return }
                 StopRequest.setAdvice(Self.advice)
                 output(added)
+                isInLine = true
             }
             if let rest = text?.finish() { output(rest + "\n") }
-            return end == .length && most < settings.maxTokens ? .positions : end
+            return end == .stop ? .stop : most < settings.maxTokens ? .positions : .length
         } catch let error as GenerationError {
+            if isInLine { output("\n") }
             // All ranks have this error at the same time.
             throw AgreedError(error)
         }

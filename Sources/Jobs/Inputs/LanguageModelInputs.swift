@@ -97,7 +97,7 @@ extension LanguageModelInputs {
 
     /// - Throws: ``ConfigurationError`` where the model is compressed in a way that the job cannot start from.
     func check(_ job: String, startsFrom start: StartingPoint) throws(ConfigurationError) {
-        let hasIntegers = folder.packed.map { $0.integerCount + $0.tableCount > 0 } ?? false
+        let hasIntegers = folder.packed.map { !$0.integers.isEmpty || !$0.tables.isEmpty } ?? false
         guard start != .compressed, isCompressed,
             !(start == .factors && !hasIntegers && execution == .plain && !CompressedFolder.isBinary(folder))
         else { return }

@@ -97,7 +97,7 @@ struct LanguageModelRun<World: Communicator> {
     func calibrationWindows(drawingFrom parameters: Parameters<some TensorValue>) throws -> [[Int32]] {
         let (text, config) = (try inputs.trainingWindows(model, parameters, context), context.config)
         let windows = (0..<min(text.count, config.calibration.sequences)).map { text[$0] }
-        context.reporter.note("calibrating on \(windows.count) sequences of \(config.data.sequenceLength) tokens")
+        context.reporter.note("calibrating on \(counted(windows.count, "sequence")) of \(config.data.sequenceLength) tokens")
         return windows
     }
 

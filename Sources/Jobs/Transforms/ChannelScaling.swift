@@ -20,9 +20,9 @@ struct ChannelScaling: ModelTransform {
         if let reason = obstacle(input.architecture) {
             throw TransformObstacle(reason: "this \(input.architecture.type) \(reason)")
         }
-        let calibration = Calibration(
-            input.run.model, input.run.context.groups, storage: input.run.context.activationStorage)
-        let maxima = try calibration.channelMaxima(input.network, windows: input.calibration)
+        let maxima = try Calibration.channelMaxima(
+            input.run.model, input.network, windows: input.calibration, input.run.context.groups,
+            storage: input.run.context.activationStorage)
         return input.network.smoothed(by: maxima, input.architecture)
     }
 }

@@ -31,7 +31,7 @@ struct LearnedRotations: ModelTransform {
     private func learned(_ input: TransformInput<some Communicator>) throws -> Rotations {
         let (recipe, config) = (input.recipe, input.run.context.config)
         var learning = recipe.rotation.learner
-        (learning.learnsR1, learning.learnsR2, learning.weightQuantizer) = (true, true, nil)
+        learning.weightQuantizer = nil
         learning.dividesUpdate = try input.run.sharing(.inQuantize).dividesUpdate
         learning.objective = config.roundsTurnedActivations ? .range : .weights
         let learner = RotationLearner(

@@ -40,6 +40,7 @@ struct QuantizeRecipe {
         leading = config.leadingTransforms.map(ModelTransforms.named)
         online = config.quantize.online ? rotation.online : OnlineRotations()
         (method, self.config) = (try Self.method(config), config)
+        try Self.checkRotations(config, rotation)
         // Folding norms gives the model a separate head.
         let unties = config.quantize.recipe != .auto && transforms.rotates && rotation.start.r1 != nil
         try plan.checkTables(tied: architecture.tiesHead && !unties)
@@ -56,6 +57,21 @@ struct QuantizeRecipe {
             throw ConfigurationError("quantization.weights.method", "stored is for eval; quantize rounds weights itself")
         }
         return method
+    }
+
+    /// - Throws: ``ConfigurationError`` where a transform would rotate or learn nothing.
+    private static func checkRotations(_ config: RunConfig, _ rotation: RotationRecipe) throws(ConfigurationError) {
+        let transform = config.quantize.transform
+        let rotatesNothing = rotation.hadamard.r1 == nil && rotation.hadamard.r2 == nil && !config.quantize.online
+        guard config.quantize.recipe != .auto, config.rotation.path == nil, ModelTransforms.named(transform).rotates,
+            transform == .learned ? !rotation.learns : rotatesNothing
+        else { return }
+        throw ConfigurationError(
+            "quantize.transform",
+            transform == .learned
+                ? "learned has nothing to learn where rotation.r1 and rotation.r2 are fixed; make one of them learned, or take "
+                    + "quantize.transform=hadamard" : "hadamard has nothing to rotate by where rotation.r1 and rotation.r2 are "
+                    + "none; make one of them hadamard, or take quantize.transform=none")
     }
 
     /// What is done to activations at run time, after these transforms.
@@ -107,10 +123,11 @@ struct QuantizeRecipe {
         )
     }
 
-    /// A file of rotations may hold only one of the two.
+    /// There may be only one of the two.
     private func label(_ transform: any ModelTransform) -> String {
-        guard transform is LearnedRotations, let givenRotations else { return transform.label }
-        return givenRotations.r1 == nil ? "R2" : givenRotations.r2 == nil ? "R1" : transform.label
+        guard transform is LearnedRotations else { return transform.label }
+        let rotations = givenRotations ?? rotation.hadamard
+        return rotations.r1 == nil ? "R2" : rotations.r2 == nil ? "R1" : transform.label
     }
 
     /// The transforms that change something.

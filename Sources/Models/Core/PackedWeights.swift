@@ -6,11 +6,11 @@ package import TensorCore
 package protocol PackedWeights: Sendable {
     /// What they are, such as `ternary factors`.
     var form: String { get }
-    /// Linears that are ternary factors, and linears that are integers.
-    var ternaryCount: Int { get }
-    var integerCount: Int { get }
-    /// How many of embedding and head are integers.
-    var tableCount: Int { get }
+    /// Names of the linears that are ternary factors, of those that are integers, and of embedding and head where they are
+    /// integers.
+    var ternary: Set<String> { get }
+    var integers: Set<String> { get }
+    var tables: Set<String> { get }
     /// The parameters that are kept so, by name.
     var weights: Set<String> { get }
     /// The checkpoint's tensors that they are kept in; none where another file has them.

@@ -4,8 +4,8 @@ package import Support
 /// The result of learning rotations: the ways to quantize the model, compared on the evaluation windows.
 package struct RotationResult: Sendable {
     package var table: ScoreTable
-    package var firstLoss: Double
-    package var lastLoss: Double
+    /// Of the first and the last step; nil where nothing was learned.
+    package var loss: JSONValue?
     /// max|RᵀR − I| over the rotations.
     package var orthogonalityError: Double
     /// Largest change of a logit by the merged rotations in full precision, relative to the largest logit.
@@ -13,12 +13,11 @@ package struct RotationResult: Sendable {
     package var settings: QuantizationSettings
 
     package init(
-        table: ScoreTable, firstLoss: Double, lastLoss: Double, orthogonalityError: Double, invarianceError: Double,
+        table: ScoreTable, loss: JSONValue?, orthogonalityError: Double, invarianceError: Double,
         settings: QuantizationSettings
     ) {
         self.table = table
-        self.firstLoss = firstLoss
-        self.lastLoss = lastLoss
+        self.loss = loss
         self.orthogonalityError = orthogonalityError
         self.invarianceError = invarianceError
         self.settings = settings
@@ -28,7 +27,7 @@ package struct RotationResult: Sendable {
     package var json: JSONObject {
         var object = JSONObject()
         table.add(to: &object)
-        object["loss"] = ["first": .double(firstLoss), "last": .double(lastLoss)]
+        object["loss"] = loss
         object["orthogonality_error"] = .double(orthogonalityError)
         object["invariance_error"] = .double(invarianceError)
         object["bits"] = settings.bitsJSON()

@@ -42,7 +42,8 @@ extension RotationLearner {
     /// This replica's and this stage's share of the mean kurtosis of the rotated linears' weights, by block of the model. Adds
     /// their gradients to those of the rotations. Each replica takes some of the blocks.
     ///
-    /// With Z a rotated weight of N entries, the kurtosis is N·Σ z⁴/(Σ z²)². A rotation does not change Σ z².
+    /// With Z a rotated weight of N entries, the kurtosis is N·Σ z⁴/(Σ z²)². A rotation does not change Σ z², and the size of Z
+    /// changes neither the kurtosis nor Zᵀ·∂/∂Z.
     private func weightLosses(_ groups: ParallelGroups<some Communicator>) -> [Double] {
         let architecture = model.architecture
         var losses = [Double](repeating: 0, count: architecture.blocks.count)
@@ -55,9 +56,8 @@ extension RotationLearner {
                 .rotated(by: rotations, architecture).blocks[0]
             for (position, spec) in rotated.specs.enumerated() {
                 guard let ports = spec.ports else { continue }
-                let weight = rotated[position].tensor
+                guard let weight = rotated[position].tensor.nearUnitSize() else { continue }
                 let square = weight.squaredNorm
-                guard square > 0 else { continue }
                 var slope = Tensor(uninitialized: weight.shape)
                 let scale = Double(weight.count) / (square * square * Double(architecture.linears.count))
                 losses[place] += ck_fourth_power_loss(weight.pointer, slope.mutablePointer, weight.count, scale)
@@ -85,5 +85,18 @@ extension RotationLearner {
             guard let r2 = candidate.r2 else { continue }
             for layer in r2.indices where best[1 + layer] == number { rotations.r2?[layer] = r2[layer] }
         }
+    }
+}
+
+extension Tensor {
+    /// The values times the power of two that brings their root mean square near 1, so that fourth powers of small values do
+    /// not vanish; nil where all are 0. The values keep their bits.
+    fileprivate func nearUnitSize() -> Tensor? {
+        let square = squaredNorm / Double(max(1, count))
+        guard square > 0 else { return nil }
+        let exponent = min(-Int(square.squareRoot().exponent), Float.greatestFiniteMagnitude.exponent)
+        var result = copy()
+        ck_scale(Float(sign: .plus, exponent: exponent, significand: 1), result.mutablePointer, result.count)
+        return result
     }
 }
