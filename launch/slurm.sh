@@ -22,6 +22,8 @@ run_in_turns() {
     done
     export OPENBLAS_NUM_THREADS=$SLURM_CPUS_PER_TASK OMP_PROC_BIND=false
     "${step[@]}" sq-train "$@" --out "$out"
+    # A sweep that has ended has its tables and no ledger any more.
+    if [ -e "$out/sweep.json" ] && [ ! -e "$out/.ledger" ]; then return; fi
     # What only prints (--help, --print-config) begins no run.
     if [ -e "$out/run.json" ] && [ ! -e "$out/summary.json" ]; then scontrol requeue "$SLURM_JOB_ID"; fi
 }

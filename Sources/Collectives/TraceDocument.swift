@@ -6,9 +6,12 @@ internal import Support
 final class TraceDocument {
     private let file: AtomicFile
 
+    /// Of every such file.
+    static let beginning = #"{"displayTimeUnit":"ms","traceEvents":["#
+
     init(_ path: String, title: String) throws(FileError) {
         file = try AtomicFile(path)
-        try file.write(#"{"displayTimeUnit":"ms","traceEvents":["#.utf8)
+        try file.write(Self.beginning.utf8)
         let name = JSONValue.string(title).text(.compact)
         try file.write("\n{\"ph\":\"M\",\"pid\":0,\"name\":\"process_name\",\"args\":{\"name\":\(name)}}".utf8)
     }

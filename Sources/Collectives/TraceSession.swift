@@ -1,5 +1,5 @@
 internal import Glibc
-package import Support
+internal import Support
 
 /// A trace of all ranks of a job: one row a rank, in the Chrome trace event format, which chrome://tracing and Perfetto show.
 package struct TraceSession<World: Communicator> {
@@ -21,14 +21,21 @@ package struct TraceSession<World: Communicator> {
         Trace.begin(limit: limit)
     }
 
-    /// Checks that the file can be written later.
+    /// Checks that the file can be written later, and replaces nothing but a timeline.
     ///
     /// - Parameter own: a folder that the job will make itself.
     /// - Throws: `FileError`.
-    package static func check(_ path: String, madeLater own: String) throws(FileError) {
+    package static func check(_ path: String, madeLater own: String) throws {
         let folder = parentDirectory(of: path)
-        guard PathKind(path) == .absent || PathKind(path) == .file else {
-            throw FileError(.inputOutput, path, "is not a file; give --trace the name of a file to write")
+        switch PathKind(path) {
+        case .absent where path.withoutEndingSlashes != own.withoutEndingSlashes: break
+        case .file:
+            let file = try InputFile(path)
+            guard try file.size == 0 || file.begins(with: Array(TraceDocument.beginning.utf8)) else {
+                throw FileError(
+                    .inputOutput, path, "exists and is no timeline, so that it is not replaced; give --trace another name")
+            }
+        default: throw FileError(.inputOutput, path, "is not a file; give --trace the name of a file to write")
         }
         guard folder != own.withoutEndingSlashes else { return }
         guard PathKind(folder + "/.") == .folder else {

@@ -11,6 +11,7 @@ package enum GivenPath {
         if exists(path) {
             return !exists("\(folder)/config.json") && exists("\(folder)/model/config.json") ? "\(folder)/model" : folder
         }
+        guard !folder.hasSuffix(".gguf") else { throw FileError(.missing, path, "there is no such file") }
         guard looksRemote(path), let name = path.split(separator: "/").last else { return folder }
         throw FileError(
             .missing, path,

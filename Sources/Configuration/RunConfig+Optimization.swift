@@ -10,7 +10,10 @@ package struct OptimizerSettings: Sendable, Equatable {
     package var shard: Bool
 
     init(_ key: Settings) {
-        weightDecay = key("weight_decay", 0.01, "decoupled weight decay, of matrices except the embedding", .from(0, below: 1))
+        weightDecay = key(
+            "weight_decay", 0.01,
+            "weight decay of matrices except the embedding: decoupled in AdamW, added to the gradient in SGD",
+            .from(0, below: 1))
         clipNorm = key.optional(
             "clip_norm", orElse: "none", default: 1, "gradients whose norm is larger are scaled down to it",
             .above(0, upTo: 1e6))

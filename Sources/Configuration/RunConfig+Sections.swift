@@ -26,9 +26,9 @@ package struct ModelSettings: Sendable, Equatable {
                 + "which is imported once to FILE.gguf.folder beside it")
         storage = key(
             "storage", .f32,
-            "how rotate, eval, quantize and ptq keep weights: in memory, bf16 in half of it (not ptq), or file: read from "
-                + "model.path whenever one is used, and activations that are kept in a file of the run's folder; computing "
-                + "stays in float32"
+            "how rotate, eval, quantize and ptq keep weights: in memory, bf16 in half of it (not ptq), rounding what the files "
+                + "hold more precisely, or file: read from model.path whenever one is used, and activations that are kept in a "
+                + "file of the run's folder; computing stays in float32"
         )
         dtype = key(
             "dtype", .input,

@@ -22,6 +22,10 @@ package struct DataReport {
         for (name, windows) in [("train", training), ("eval", evaluation)] {
             guard let windows else { continue }
             json[name] = Self.entry(windows)
+            if name == "eval", var entry = json[name]?.object {
+                entry["windows_sha256"] = .string(windows.digest())
+                json[name] = .object(entry)
+            }
             dropped += windows.source.lost.dropped
             add(Self.loss(of: windows.source) + Self.beginnings(of: windows, tokenizer))
         }

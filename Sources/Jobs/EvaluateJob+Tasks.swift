@@ -66,7 +66,8 @@ extension EvaluateJob {
     func packedBits(_ run: LanguageModelRun<some Communicator>, _ compressed: Compressed) -> NetworkBits {
         var bits = NetworkBits(run.inputs.execution)
         // Ternary layers round their inputs to 8 bits to multiply in integers.
-        if run.context.config.eval.product == .integer, !compressed.ternary.isEmpty { bits.activations = min(bits.activations, 8) }
+        let multipliesIntegers = run.context.config.eval.product == .integer
+        if multipliesIntegers, !compressed.ternary.isEmpty { bits.activations = min(bits.activations, 8) }
         return bits
     }
 

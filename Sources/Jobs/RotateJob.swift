@@ -68,7 +68,8 @@ package struct RotateJob: Job {
         }
         let (table, bytes) = try writeModel(read, merged, outcome, recipe, run)
         let result = RotationResult(
-            table: table, loss: outcome.record?.loss, orthogonalityError: outcome.orthogonalityError, invarianceError: invariance, settings: config.quantization)
+            table: table, loss: outcome.record?.loss, orthogonalityError: outcome.orthogonalityError,
+            invarianceError: invariance, settings: config.quantization)
         try summarize(result, outcome, recipe, bytes, run)
     }
 
@@ -284,17 +285,22 @@ package struct RotateJob: Job {
         results["bits_per_weight"] = result.table.rows.last?.size.map { .double($0.bitsPerWeight) }
         let summary = try run.finish(
             MeasuredSteps(
-                count: steps, seconds: seconds, tokens: outcome.tokensPerStep, bytesSent: record?.bytesSentPerStep, flops: cost),
-            results)
+                count: steps, seconds: seconds, tokens: outcome.tokensPerStep, bytesSent: record?.bytesSentPerStep,
+                flops: cost), results)
         context.reporter.note("\n" + result.table.text)
         let warnings = [
             result.table.distanceWarning(config, .rotate),
             recipe.startRow == nil ? nil : result.table.rotationWarning(steps: recipe.learns ? "training.steps" : nil),
         ]
         for line in ([pipeline.line, improvement.line] + warnings).compactMap(\.self) { context.reporter.note("\n" + line) }
-        context.reporter.note(
-            "\n" + (outcome.tokensPerStep > 0 ? "\(Int(summary.tokensPerSecond)) tokens/s, " : "")
-                + "\((100 * summary.modelFlopsUtilization).formatted(decimals: 0)) % of this machine's matrix-product peak; "
-                + "results in \(context.folder.path)")
+        let rates: [String]
+        if record == nil {
+            rates = []
+        } else {
+            let share = (100 * summary.modelFlopsUtilization).formatted(decimals: 0)
+            rates = (outcome.tokensPerStep > 0 ? ["\(Int(summary.tokensPerSecond)) tokens/s, "] : [])
+                + ["\(share) % of this machine's matrix-product peak; "]
+        }
+        context.reporter.note("\n" + rates.joined() + "results in \(context.folder.path)")
     }
 }

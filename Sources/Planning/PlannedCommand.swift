@@ -16,9 +16,11 @@ struct PlannedCommand {
             words =
                 cluster.ranks == 1 ? [threads, "sq-train \(job)"] : [threads, "sq-train launch", "-n \(cluster.ranks)", job]
         } else {
+            // Open MPI refuses more ranks than cores unless it is told.
+            let shared = cluster.ranksPerNode > cluster.coresPerNode ? ":OVERSUBSCRIBE" : ""
             words = [
-                "mpirun", "-n \(cluster.ranks)", "--map-by ppr:\(cluster.ranksPerNode):node", "--bind-to none", "-x \(threads)",
-                "sq-train \(job)",
+                "mpirun", "-n \(cluster.ranks)", "--map-by ppr:\(cluster.ranksPerNode):node\(shared)", "--bind-to none",
+                "-x \(threads)", "sq-train \(job)",
             ]
         }
         // Settings that differ from the job's defaults; the batch size may differ from the one that is set.

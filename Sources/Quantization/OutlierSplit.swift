@@ -36,7 +36,8 @@ package struct OutlierSplit: Sendable {
 
     /// y `[tokens, out]` of x `[tokens, in]`.
     package func product(_ x: Tensor) -> Tensor {
-        var y = matmul(Self.columns(outliers, of: x), .asStored, outlierWeight, .transposed)
+        var y = Tensor(zeros: [x.rows, outlierWeight.shape[0]])
+        if !outliers.isEmpty { matmul(Self.columns(outliers, of: x), .asStored, outlierWeight, .transposed, into: &y) }
         guard let dequantized else { return y }
         let rounded = fakeQuantized(Self.columns(regular, of: x), Self.inputs)
         matmul(rounded, .asStored, dequantized, .transposed, beta: 1, into: &y)

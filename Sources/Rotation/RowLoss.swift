@@ -75,7 +75,8 @@ extension Tensor {
             let values = target + row * width
             let square = ck_sum_squares(values, width) / Double(width)
             // Rows so small that no float brings them there become as large as a float can make them.
-            if square > 0 { ck_scale(Float(min(1 / square.squareRoot(), Double(Float.greatestFiniteMagnitude))), values, width) }
+            let factor = min(1 / square.squareRoot(), Double(Float.greatestFiniteMagnitude))
+            if square > 0 { ck_scale(Float(factor), values, width) }
         }
         return result
     }

@@ -55,8 +55,11 @@ struct WatchCommand: ParsableCommand {
         if let newKey {
             Console.printOutput(try KeyFile.create(newKey) + "\n")
         } else if let endpoint {
-            let endpoint = Self.isFolder(endpoint) ? try RunEndpoint.read(inRun: endpoint) : endpoint
-            try RunWatch(endpoint, keys: keys.map { try KeyFile(contentsOf: $0) }, timeout: .seconds(timeout)).run()
+            let folder = Self.isFolder(endpoint) ? endpoint : nil
+            try RunWatch(
+                folder.map(RunEndpoint.read(inRun:)) ?? endpoint, inRun: folder,
+                keys: keys.map { try KeyFile(contentsOf: $0) }, timeout: .seconds(timeout)
+            ).run()
         }
     }
 }

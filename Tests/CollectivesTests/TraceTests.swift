@@ -77,8 +77,12 @@ import Testing
         try Session.check(folder.file("a.json"), madeLater: run)
         try Session.check(folder.file("run/a.json"), madeLater: run)
         try Session.check(folder.file("run/a.json"), madeLater: run + "/")
-        try AtomicFile.write("old", to: folder.file("a.json"))
+        #expect(throws: FileError.self) { try Session.check(run, madeLater: run + "/") }
+        // Another timeline is replaced, nothing else.
+        try AtomicFile.write("{\"displayTimeUnit\":\"ms\",\"traceEvents\":[]}", to: folder.file("a.json"))
         try Session.check(folder.file("a.json"), madeLater: run)
+        try AtomicFile.write("notes", to: folder.file("a.json"))
+        #expect(throws: FileError.self) { try Session.check(folder.file("a.json"), madeLater: run) }
     }
 
     @Test func `a file that cannot be written ends in its error, and leaves what was there`() throws {

@@ -36,13 +36,14 @@ import Testing
     }
 
     @Test(arguments: [
-        "", "keys=0.9", "query=0.9", "key", "key=", "key=0", "key=-0.9", "key=1.51", "key=nan", "key=0.9,key=0.9",
+        "", "keys=0.9", "query=0.9", "key", "key=", "key=0", "key=1e-60", "key=1e-40", "key=-0.9", "key=1.51", "key=nan",
+        "key=0.9,key=0.9",
         "key=0.9,", "rotated,key=1", "Key=0.9",
     ])
     func `what is no ratio of a site is refused in a line that names the sites`(_ text: String) {
         let error = #expect(throws: ConfigurationError.self) { try ratios(text) }
         let line = error?.description ?? ""
-        #expect(line.contains(Self.key) && line.contains("down_input") && line.contains("at most 1.5"), "\(line)")
+        #expect(line.contains(Self.key) && line.contains("down_input") && line.contains("from 0.001 to 1.5"), "\(line)")
         #expect(!line.contains("\n"))
     }
 

@@ -105,6 +105,41 @@ import Testing
         #expect(throws: (any Error).self) { try jobs.run(PtqJob(), "ptq-again", model: "ptq/model") }
     }
 
+    @Test func `factors given for a ternary folder, or a trained one, are counted instead of its own`() throws {
+        let jobs = try ForeignJobs()
+        let fine = try jobs.run(PtqJob(), "ptq", ["ternary.tolerance=0.1", "ternary.layers=*widen"])
+        try FileManager.default.moveItem(atPath: jobs.folder.file("ptq"), toPath: jobs.folder.file("fine"))
+        let coarse = try jobs.run(PtqJob(), "ptq", ["ternary.tolerance=0.5", "ternary.layers=*widen"])
+        let given = "ternary.path=\(jobs.folder.file("ptq/ternary.safetensors"))"
+        let both = try jobs.run(EvaluateJob(), "eval", model: "fine/model", [given])
+        let bits = both["bits_per_weight"]?.number
+        #expect(both["products"]?["packed_ternary"]?.integer == 2 && both["model_bytes"] != fine["model_bytes"])
+        #expect(bits == coarse["bits_per_weight"]?.number && bits != fine["bits_per_weight"]?.number)
+        #expect(both["rows"]?.array?.first?["label"]?.string == "given ternary factors (2 linears)")
+        let trained = try jobs.run(
+            EvaluateJob(), "eval-trained", [given, "eval.trained=\(jobs.folder.file("fine/model"))", "eval.compare=false"])
+        #expect(trained["bits_per_weight"]?.number == bits)
+    }
+
+    @Test func `rotations that are fixed are merged and scored without steps`() throws {
+        let jobs = try ForeignJobs()
+        let fixed = try jobs.run(RotateJob(), "rotate", ["rotation.r1=hadamard", "rotation.r2=none"])
+        #expect(fixed["steps"]?.integer == 0 && fixed["loss"] == nil && fixed["perplexity"]?["hadamard"]?.number != nil)
+        #expect(try InputFile(jobs.folder.file("rotate/metrics.jsonl")).size == 0)
+    }
+
+    @Test(arguments: [
+        (["quantize.transform=learned", "rotation.r1=hadamard", "rotation.r2=none"], "learned has nothing to learn"),
+        (["quantize.transform=hadamard", "rotation.r1=none", "rotation.r2=none"], "hadamard has nothing to rotate by"),
+    ])
+    func `a transform that would change nothing is refused`(_ settings: [String], _ words: String) throws {
+        let jobs = try ForeignJobs()
+        let error = #expect(throws: AgreedError.self) {
+            try jobs.run(QuantizeJob(), "quantize", ["quantization.weights.bits=4"] + settings)
+        }
+        #expect(error?.description.contains(words) == true && error?.exitCode == .configuration)
+    }
+
     @Test func `a foreign family is quantized, by any recipe, and runs in integers`() throws {
         let jobs = try ForeignJobs()
         let inputs = ["quantization.weights.bits=4", "quantization.activations.bits=8", "calibration.sequences=4"]

@@ -107,6 +107,14 @@ import Testing
         #expect(Planner(evaluation, cluster).seconds(layout) > 1.1 * Planner(alone, cluster).seconds(layout))
     }
 
+    @Test func `rotations that are fixed take no steps`() throws {
+        func steps(_ settings: [String]) throws -> Int {
+            Workload(.rotate, try RunConfig(assignments: settings), PlanShapes.embedded).steps
+        }
+        #expect(try steps([]) == 100 && steps(["rotation.r1=hadamard"]) == 100)
+        #expect(try steps(["rotation.r1=hadamard", "rotation.r2=none"]) == 0)
+    }
+
     @Test func `quantize learns what there is of R1 and R2, and chooses no start`() throws {
         func learning(_ settings: String...) throws -> Workload? {
             Workload(
@@ -115,6 +123,8 @@ import Testing
         }
         let plain = try #require(try learning("rotation.r1=none"))
         #expect(!plain.learnsR1 && plain.learnsR2)
+        let fixed = try #require(try learning("rotation.r2=hadamard"))
+        #expect(fixed.learnsR1 && !fixed.learnsR2)
         let given = try #require(try learning("rotation.starts=8", "rotation.pretrain_steps=9"))
         #expect(try given.storedSequences == learning()?.storedSequences && given.learning == nil)
         #expect(given.config.rotation.starts == 1 && given.learnsR1)

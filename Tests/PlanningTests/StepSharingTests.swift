@@ -49,16 +49,14 @@ import Testing
         #expect(!sharing(try planner(.train, ranks: 16), layout).dividesUpdate)
     }
 
-    /// Whatever `rotate` would learn with these settings.
     @Test func `what quantize learns is divided where its steps take longer than the exchange`() throws {
         let layout = Layout(data: 16, pipeline: 1, microbatches: 1)
-        let settings = ["rotation.r1=hadamard", "rotation.r2=hadamard", "quantize.transform=learned"]
+        let settings = ["rotation.objective=ce", "quantize.transform=learned"]
         func learned(_ planner: Planner) -> StepSharing {
             StepSharing(Workload(.inQuantize, planner.workload.config, Self.shape), layout, on: planner.cluster)
         }
         let fast = try planner(.quantize, ranks: 16, settings)
         #expect(learned(fast).dividesUpdate && !learned(fast).dividesWeights)
-        #expect(!sharing(try planner(.rotate, ranks: 16, settings), layout).dividesUpdate)
         #expect(!learned(try planner(.quantize, ranks: 16, bandwidth: 1e7, settings)).dividesUpdate)
         #expect(!learned(try planner(.quantize, ranks: 16, settings + ["rotation.retraction=iterative"])).dividesUpdate)
         // As it is planned.

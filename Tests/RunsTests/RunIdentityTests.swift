@@ -67,6 +67,15 @@ import Testing
         #expect(rest?.hasPrefix("data.eval.path") == true)
     }
 
+    @Test func `a text to evaluate on that has changed is refused, also where other data to learn from are accepted`() throws {
+        var (old, new) = (try identity([]), try identity([]))
+        (old.evaluation, new.evaluation) = ("a", "b")
+        #expect(old.difference(from: new, after: 1, acceptsOtherData: true)?.contains("evaluate on has other content") == true)
+        // Manifests of earlier versions do not have it.
+        old.evaluation = nil
+        #expect(old.difference(from: new, after: 1) == nil)
+    }
+
     @Test func `an unfinished run may go on with other texts, and a finished one be extended, where that is asked for`() throws
     {
         let path = temporary.file("run")

@@ -29,7 +29,7 @@ import Testing
 
         init(
             _ objective: RotationObjective, tokens: Int = 96, in storage: ActivationStorage = .memory,
-            assignments: [String] = []
+            assignments: [String] = [], size: Float = 1
         )
             throws
         {
@@ -41,6 +41,7 @@ import Testing
                     ? Tensor(repeating: 1, spec.shape)
                     : Tensor(normal: spec.shape, deviation: 1.5 / Double(spec.shape[1]).squareRoot(), from: &random)
                 if spec.shape.count == 2 { for row in 0..<tensor.rows { tensor[row, 5] *= 5 } }
+                if spec.ports != nil { for place in 0..<tensor.count { tensor[flat: place] *= size } }
                 return tensor
             }.fusingNorms(c.architecture)
             let config = try RunConfig(assignments: ["rotation.objective=\(objective.rawValue)"] + assignments)
@@ -65,6 +66,18 @@ import Testing
         let losses = try (0..<15).map { try setup.step($0, rate: 0.5).loss }
         #expect(losses[14] < 0.98 * losses[0])
         #expect(setup.learner.orthogonalityError < 1e-5)
+    }
+
+    /// Fourth powers of the small ones are less than any float.
+    @Test(arguments: [0x1p-60, 0x1p60] as [Float]) func `the size of weights changes nothing`(_ size: Float) throws {
+        let (usual, other) = (try Setup(.weights), try Setup(.weights, size: size))
+        for step in 0..<3 { #expect(try usual.step(step, rate: 0.5).loss == other.step(step, rate: 0.5).loss) }
+        #expect(usual.learner.rotations.r1?.elements == other.learner.rotations.r1?.elements)
+    }
+
+    @Test func `rows of the smallest floats become no infinities`() {
+        let rows = Tensor([0x1p-133, -0x1p-132, 0, 0, 3, 4], [3, 2]).normalizedRows()
+        #expect(rows.isFinite && rows.elements[2...3] == [0, 0] && abs(rows.squaredNorm - 2) < 1)
     }
 
     /// Of R1 and every R2, on all sides that they are merged into.

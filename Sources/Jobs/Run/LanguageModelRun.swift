@@ -51,7 +51,8 @@ struct LanguageModelRun<World: Communicator> {
         let prepared = try Trace.span(.readModel) { try world.agree { try prepare(inputs) } }
         let weights = inputs.folder.checkpoint
         let checkpoints = try RunCheckpoints(
-            context, job: job, modelDigest: { try weights.digest() }, dataDigest: inputs.dataDigest)
+            context, job: job, modelDigest: { try weights.digest() }, dataDigest: inputs.dataDigest,
+            evaluationDigest: inputs.evaluationDigest)
         try world.agree {
             try context.folder.create(
                 config, job: job, after: checkpoints.resumed?.manifest.step ?? 0, source: context.resume.runFolder)
@@ -60,6 +61,11 @@ struct LanguageModelRun<World: Communicator> {
         context.reporter.note("model \(inputs.folder.path): \(shape.summary)")
         for line in inputs.dataNotes { context.reporter.note(line) }
         for warning in inputs.folder.warnings { context.reporter.note("warning: \(warning)") }
+        if config.model.storage == .bf16, let matrix = try inputs.folder.matrixBeyondBFloat16() {
+            context.reporter.note(
+                "warning: \(matrix) and other matrices are rounded to bfloat16 by model.storage=bf16, also where full "
+                    + "precision is scored; model.storage=file leaves them as they are")
+        }
         if let saved = checkpoints.resumed {
             context.reporter.note("resumes after step \(saved.manifest.step), from \(saved.path)")
         }

@@ -70,12 +70,12 @@ struct SweepReport {
         markFront()
     }
 
-    /// The evaluated windows as a summary tells them: the text by its digest, since it may be given by several paths, or the
-    /// seed that the model drew them with.
+    /// The evaluated windows as a summary tells them: by the digest of their tokens, or the seed that the model drew them with.
+    /// Older summaries have the text's digest.
     private static func evaluation(_ summary: JSONValue) -> String {
         let data = summary["data"]
         var windows = JSONObject()
-        for key in ["sha256", "windows"] { windows[key] = data?["eval"]?[key] }
+        for key in ["windows_sha256", "sha256", "windows"] { windows[key] = data?["eval"]?[key] }
         for key in ["sequence_length", "bos"] { windows[key] = data?[key] }
         if windows["sha256"]?.string == nil { windows["seed"] = summary["seed"] }
         return JSONValue.object(windows).text(.compact, sortedKeys: true)

@@ -107,6 +107,15 @@ package struct ModelFolder: Sendable {
         }
     }
 
+    /// A matrix that is not packed and that the files hold more precisely than in bfloat16; nil where there is none.
+    package func matrixBeyondBFloat16() throws(FileError) -> String? {
+        for (name, spec) in architecture.parameters().named
+        where spec.shape.count == 2 && packed?.weights.contains(name) != true {
+            if try checkpoint.info(name).type != .bf16 { return name }
+        }
+        return nil
+    }
+
     /// The same weights for a network that runs one token at a time: each matrix in the type that the file has it in, packed
     /// linears as they are.
     ///

@@ -16,6 +16,8 @@ package struct CheckpointManifest: Equatable, Sendable {
         var model: String
         /// SHA-256 over the token windows that training reads; nil in manifests of version 1, which do not have it.
         var data: String?
+        /// SHA-256 over the token windows that are scored; nil in manifests that do not have it.
+        var evaluation: String?
         /// Settings by key, except those that change no number.
         var settings: [String: String]
     }
@@ -62,6 +64,7 @@ package struct CheckpointManifest: Equatable, Sendable {
             "timed_steps": .integer(record.timedSteps), "timed_seconds": .double(record.timedSeconds),
         ]
         var object = (content.object ?? JSONObject()).stamped
+        object["evaluation_sha256"] = identity.evaluation.map { .string($0) }
         object[Self.digestKey] = .string(Self.digest(object))
         return object
     }
@@ -100,7 +103,9 @@ package struct CheckpointManifest: Equatable, Sendable {
         guard (1...Self.mostRanks).contains(worldSize), (0...step).contains(timedSteps) else {
             throw CheckpointError.damaged(path, "is of \(worldSize) ranks and \(timedSteps) timed steps")
         }
-        identity = Identity(job: job, worldSize: worldSize, model: model, data: data, settings: [:])
+        identity = Identity(
+            job: job, worldSize: worldSize, model: model, data: data, evaluation: json["evaluation_sha256"]?.string,
+            settings: [:])
         for (key, value) in settings.members { identity.settings[key] = value.string }
         files = [:]
         for (name, entry) in entries.members {
@@ -136,6 +141,9 @@ extension CheckpointManifest.Identity {
         if model != other.model { return "the model has other weights now" }
         if let data, data != other.data, !acceptsOtherData {
             return "the training data has other content now (--allow-other-data resumes with it)"
+        }
+        if let evaluation, evaluation != other.evaluation {
+            return "the text to evaluate on has other content now, and it was scored before; give that text back"
         }
         let former = RunConfig.formerValues(of: settings).filter { other.settings[$0.key] != nil }
         let settings = settings.merging(former) { own, _ in own }

@@ -58,7 +58,8 @@ package final class RunCheckpoints<World: Communicator> {
     /// - Throws: ``CheckpointError`` where a checkpoint belongs to another run, where all are damaged, or where there is none
     ///   at the place that the user named.
     package init(
-        _ context: JobContext<World>, job: String, modelDigest: @escaping @Sendable () throws -> String, dataDigest: String
+        _ context: JobContext<World>, job: String, modelDigest: @escaping @Sendable () throws -> String, dataDigest: String,
+        evaluationDigest: String
     ) throws {
         let (config, world) = (context.config, context.communicator)
         groups = context.groups
@@ -71,7 +72,9 @@ package final class RunCheckpoints<World: Communicator> {
             CheckpointManifest.Identity.setting(of: context.groups.dims)
         ) { $1 }
         identity = Lazy {
-            .init(job: job, worldSize: size, model: try modelDigest(), data: dataDigest, settings: identifying)
+            .init(
+                job: job, worldSize: size, model: try modelDigest(), data: dataDigest, evaluation: evaluationDigest,
+                settings: identifying)
         }
         let paths = try world.fromRoot {
             try context.resume.checkpoints(runFolder: context.folder.path).joined(separator: "\0")

@@ -35,18 +35,22 @@ package enum WatchError: ReportableError, Equatable {
 /// Follows a run: on a terminal with a screen that is redrawn, elsewhere with a line of JSON for each event.
 package struct RunWatch {
     private let endpoint: String
+    private let folder: String?
     private let keys: KeyFile?
     private let timeout: Duration
 
     /// - Parameters:
+    ///   - folder: the run's, which names another endpoint after a restart; nil where only the endpoint is known.
     ///   - keys: the monitor's keys, with the run's public key as their only peer; nil for a run without keys.
     ///   - timeout: how long to wait for a run that does not answer, or no longer does.
-    package init(_ endpoint: String, keys: KeyFile?, timeout: Duration) throws(BusError) {
+    package init(
+        _ endpoint: String, inRun folder: String? = nil, keys: KeyFile?, timeout: Duration
+    ) throws(BusError) {
         if let keys, keys.peers.count != 1 {
             throw .unsuitable(
                 setting: "--keys", rule: "one line `peer` is expected, with the run's public key, not \(keys.peers.count)")
         }
-        (self.endpoint, self.keys, self.timeout) = (endpoint, keys, timeout)
+        (self.endpoint, self.folder, self.keys, self.timeout) = (endpoint, folder, keys, timeout)
     }
 
     /// Returns when the run has ended.
@@ -55,7 +59,11 @@ package struct RunWatch {
     }
 
     func follow(_ screen: TerminalScreen?, output: (String) -> Void) throws {
-        let subscriber = try EventSubscriber(endpoint, keys: keys?.keys, serverKey: keys?.peers.first)
+        var endpoint = endpoint
+        func subscribe() throws -> EventSubscriber {
+            try EventSubscriber(endpoint, keys: keys?.keys, serverKey: keys?.peers.first)
+        }
+        var subscriber = try subscribe()
         var view = RunView()
         var wasConnected = false
         while true {
@@ -73,6 +81,8 @@ package struct RunWatch {
             switch subscriber.connection {
             case .open: wasConnected = true
             case .refused: throw WatchError.refused(endpoint: endpoint, hasKey: keys != nil)
+            case .none where restarted(at: &endpoint):
+                (subscriber, view) = (try subscribe(), RunView())
             case .none(let since) where .now - since > timeout:
                 let seconds = timeout / .seconds(1)
                 throw wasConnected
@@ -80,5 +90,12 @@ package struct RunWatch {
             case .none: break
             }
         }
+    }
+
+    /// Whether the run's folder names another endpoint now, which replaces `endpoint`.
+    private func restarted(at endpoint: inout String) -> Bool {
+        guard let folder, let named = try? RunEndpoint.read(inRun: folder), named != endpoint else { return false }
+        endpoint = named
+        return true
     }
 }
