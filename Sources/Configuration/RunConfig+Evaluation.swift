@@ -36,7 +36,7 @@ package struct EvalSettings: Sendable, Equatable {
             .range(2...1_048_576))
         limit = key.optional(
             "limit", orElse: "all", "eval.tasks: items of each file, from its beginning", .range(1...1_000_000_000))
-        trained = key.optional(
+        trained = key.path(
             "trained", orElse: "none",
             "eval: the model/ that train or qat has made of model.path, scored beside it; weights on an integer grid are not "
                 + "rounded again"

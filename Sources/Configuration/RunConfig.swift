@@ -52,7 +52,7 @@ package struct RunConfig: Sendable, Equatable {
         generate = GenerateSettings(key.section("generate"))
         export = ExportSettings(key.section("export"))
         plan = PlanSettings(key.section("plan"))
-        out = key.optional("out", orElse: "auto", "run folder; auto: a new one, runs/<job>-<time>")
+        out = key.path("out", orElse: "auto", "run folder; auto: a new one, runs/<job>-<time>")
         allowMismatch = key(
             "allow_mismatch", false, "use rotations and ternary factors that were made for another model's weights, and say so")
         descriptions = key.descriptions
@@ -62,7 +62,7 @@ package struct RunConfig: Sendable, Equatable {
     init(_ given: GivenSettings) throws {
         let settings = Settings(given)
         self.init(settings)
-        if let problem = settings.problems.first { throw problem }
+        if let problem = settings.problem { throw problem }
         try check()
     }
 
