@@ -117,7 +117,7 @@ extension RunConfig {
 
     /// Whether a path is a run's folder.
     package static func isRun(_ path: String) -> Bool {
-        PathKind("\(path)/config.yaml") == .file && PathKind("\(path)/config.json") == .absent
+        PathKind("\(path)/\(RunFiles.configuration)") == .file && PathKind("\(path)/config.json") == .absent
     }
 }
 
