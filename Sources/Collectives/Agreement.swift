@@ -75,4 +75,10 @@ extension Communicator {
         try broadcast(&text)
         return String(decoding: text, as: UTF8.self)
     }
+
+    /// The same for a decision. Collective.
+    package func rootDecides(_ decide: () throws -> Bool) throws -> Bool {
+        let yes = "yes"
+        return try fromRoot { try decide() ? yes : "" } == yes
+    }
 }

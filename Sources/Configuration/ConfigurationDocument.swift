@@ -80,7 +80,7 @@ struct ConfigurationDocument {
         }
     }
 
-    private static let untagged = Tag.Name(rawValue: "untagged")
+    fileprivate static let untagged = Tag.Name(rawValue: "untagged")
 
     /// Where an anchor (`&`) or an alias (`*`) could begin: after a blank, an indicator, or what may be one of Unicode's line
     /// breaks, and before a character of a name.
@@ -108,42 +108,22 @@ struct ConfigurationDocument {
     /// Adds the values below a node, which stands at `path`.
     private mutating func collect(_ node: Node, path: String, depth: Int) throws(ConfigurationError) {
         guard depth <= Self.depthLimit else { throw failure(node, "is nested deeper than \(Self.depthLimit) levels") }
-        guard node.anchor == nil else {
-            throw failure(node, "anchors (&name) and aliases (*name) are not accepted; write the value out")
-        }
+        if let mark = node.refusedMark { throw failure(node, mark) }
         switch node {
         case .scalar(let scalar):
-            guard isUntagged(scalar) else { throw tagFailure(node, scalar.tag) }
             let given = GivenSetting(text: scalar.string, place: name + (node.mark.map { ":\($0.line)" } ?? ""))
             guard settings.updateValue(given, forKey: path) == nil else {
                 throw failure(node, "the key '\(path)' is given twice")
             }
         case .mapping(let mapping):
-            guard isUntagged(mapping.tag) else { throw tagFailure(node, mapping.tag) }
             for (key, value) in mapping {
-                guard case .scalar(let scalar) = key, key.anchor == nil, isUntagged(scalar) else {
+                guard case .scalar(let scalar) = key, key.refusedMark == nil else {
                     throw failure(key, "a key must be a plain word, without anchor, alias or tag")
                 }
                 try collect(value, path: path.isEmpty ? scalar.string : "\(path).\(scalar.string)", depth: depth + 1)
             }
-        case .sequence(let sequence):
-            guard isUntagged(sequence.tag) else { throw tagFailure(node, sequence.tag) }
-            throw failure(node, "'\(path)' takes one value, not a list")
-        case .alias:
-            throw failure(node, "aliases (*name) are not accepted; write the value out")
+        case .sequence, .alias: throw failure(node, "'\(path)' takes one value, not a list")
         }
-    }
-
-    /// A tag not written in the file is empty, or a resolved one when Yams has compared the node.
-    private func isUntagged(_ tag: Tag) -> Bool { tag.description.isEmpty || tag.description == Self.untagged.rawValue }
-
-    /// Yams itself gives texts between quotes the tag of a text.
-    private func isUntagged(_ scalar: Node.Scalar) -> Bool {
-        isUntagged(scalar.tag) || (scalar.style != .plain && scalar.tag.description == Tag.Name.str.rawValue)
-    }
-
-    private func tagFailure(_ node: Node, _ tag: Tag) -> ConfigurationError {
-        failure(node, "tags (\(tag.description)) are not accepted; leave it out")
     }
 
     // MARK: - Yams' errors on one line
@@ -166,5 +146,27 @@ struct ConfigurationDocument {
             "the key '\(duplicates.first ?? "")' is given twice"
         default: "is not valid YAML"
         }
+    }
+}
+
+extension Node {
+    /// What the node itself has of YAML beyond values, lists and mappings, as an error says it; nil where it has nothing.
+    var refusedMark: String? {
+        guard anchor == nil else { return "anchors (&name) and aliases (*name) are not accepted; write the value out" }
+        switch self {
+        case .scalar(let scalar):
+            // Yams itself gives texts between quotes the tag of a text.
+            let isText = scalar.style != .plain && scalar.tag.description == Tag.Name.str.rawValue
+            return isText ? nil : Self.refused(scalar.tag)
+        case .mapping(let mapping): return Self.refused(mapping.tag)
+        case .sequence(let sequence): return Self.refused(sequence.tag)
+        case .alias: return "aliases (*name) are not accepted; write the value out"
+        }
+    }
+
+    /// A tag not written in the file is empty, or a resolved one when Yams has compared the node.
+    private static func refused(_ tag: Tag) -> String? {
+        let isWritten = !tag.description.isEmpty && tag.description != ConfigurationDocument.untagged.rawValue
+        return isWritten ? "tags (\(tag.description)) are not accepted; leave it out" : nil
     }
 }

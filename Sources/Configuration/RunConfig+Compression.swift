@@ -235,7 +235,7 @@ package struct RotationSettings: Sendable, Equatable {
     package var canRoundWeights: Bool { objective.runsNetwork }
 
     init(_ key: Settings) {
-        path = key.optional(
+        path = key.path(
             "path", orElse: "none",
             "rotations.safetensors or R.bin to start from, or for eval to score and quantize to use; none: random")
         r1 = key("r1", .learned, "residual stream, one for the model")
@@ -297,7 +297,7 @@ package struct TernarySettings: Sendable, Equatable {
     package var path: String?
 
     init(_ key: Settings) {
-        path = key.optional(
+        path = key.path(
             "path", orElse: "none",
             "ternary.safetensors of ptq or qat, or their run folder: eval scores it instead of the layers it names, qat "
                 + "starts from it"

@@ -36,7 +36,7 @@ package struct EvalSettings: Sendable, Equatable {
             .range(2...1_048_576))
         limit = key.optional(
             "limit", orElse: "all", "eval.tasks: items of each file, from its beginning", .range(1...1_000_000_000))
-        trained = key.optional(
+        trained = key.path(
             "trained", orElse: "none",
             "eval: the model/ that train or qat has made of model.path, scored beside it; weights on an integer grid are not "
                 + "rounded again"
@@ -117,7 +117,7 @@ extension RunConfig {
 
     /// Whether a path is a run's folder.
     package static func isRun(_ path: String) -> Bool {
-        PathKind("\(path)/config.yaml") == .file && PathKind("\(path)/config.json") == .absent
+        PathKind("\(path)/\(RunFiles.configuration)") == .file && PathKind("\(path)/config.json") == .absent
     }
 }
 

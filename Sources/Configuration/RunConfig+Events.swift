@@ -59,7 +59,7 @@ package struct EventSettings: Sendable, Equatable {
         endpoint = key(
             "endpoint", .automatic,
             "where sq-train watch connects; auto: at a free port for this machine's users, which the run names")
-        keys = key.optional(
+        keys = key.path(
             "keys", orElse: "none",
             "this run's key file (sq-train watch --new-key), with a line `peer KEY` for each monitor; "
                 + "needed for addresses that other machines reach")

@@ -57,23 +57,22 @@ extension RunConfig {
 
     private func idleRules(_ job: ModelJob) -> [Rule] {
         let isAuto = job == .quantize && quantize.recipe == .auto
-        let makesFactors = job == .ptq || (job == .qat && qat.method == .ternary)
-        let rounds = [.rotate, .quantize, .eval].contains(job) || (job == .qat && qat.method == .integer)
+        let makesFactors = job == .ptq || trainsFactors(job)
+        let rounds = rounds(job)
         let scoring = Self.ofEval.map { Rule(keys: "eval.\($0)", purpose: "eval", isUsed: job == .eval) }
-        let decomposing = Self.ofDecomposition.map {
-            Rule(
-                keys: "ternary.\($0)", purpose: "factors by a tolerance, without ternary.bits",
-                isUsed: job != .ptq || ternary.bits == nil)
-        }
         let rounding = quantizationRules(job, rounds: rounds, isAuto: isAuto)
         let training = trainingRules(job, isAuto: isAuto)
-        return scoring + decomposing + rotationRules(job, rounds: rounds, isAuto: isAuto) + rounding + training + [
+        let others = rotationRules(job, rounds: rounds, isAuto: isAuto) + rounding + training + ternaryRules(job)
+        return scoring + others + [
             Rule(
                 keys: "calibration.",
                 purpose:
                     "quantize by what reads a text (GPTQ, smoothing, balancing), ptq with ternary.weighting=inputs or both, "
                     + "and rotation.balance=true",
                 isUsed: calibrates(job)),
+            Rule(
+                keys: "calibration.mode", purpose: "GPTQ and ternary.weighting",
+                isUsed: job == .ptq || isAuto || (job == .quantize && weightQuantization?.inputs != nil)),
             Rule(
                 keys: "model.dense",
                 purpose: "jobs that write packed models: of quantization.weights.bits below 16, or factors",
@@ -89,15 +88,31 @@ extension RunConfig {
             Rule(
                 keys: "quantize.learning_steps", purpose: "quantize.transform=learned and quantize.recipe=auto",
                 isUsed: isAuto || learnsForRounding),
-            Rule(
-                keys: "ternary.", purpose: "ptq and qat.method=ternary",
-                isUsed: makesFactors || (job == .eval && ternary.path != nil)),
             Rule(keys: "qat.", purpose: "qat", isUsed: job == .qat),
             Rule(keys: "optimizer.", purpose: "train and qat", isUsed: [.train, .qat].contains(job)),
+            Rule(keys: "optimizer.momentum", purpose: "training.optimizer=sgd", isUsed: self.training.optimizer == .sgd),
+            Rule(keys: "optimizer.beta", purpose: "training.optimizer=adamw", isUsed: self.training.optimizer == .adamw),
+            Rule(keys: "optimizer.epsilon", purpose: "training.optimizer=adamw", isUsed: self.training.optimizer == .adamw),
+            Rule(keys: "bus.", purpose: "qat.method=ternary", isUsed: trainsFactors(job)),
             Rule(keys: "generate.", purpose: "generate", isUsed: false),
             Rule(keys: "verify.", purpose: "verify and rotate", isUsed: job == .rotate),
             Rule(keys: "plan.", purpose: "plan", isUsed: false),
         ]
+    }
+
+    private func trainsFactors(_ job: ModelJob) -> Bool { job == .qat && qat.method == .ternary }
+
+    /// Those of `ternary.*`.
+    private func ternaryRules(_ job: ModelJob) -> [Rule] {
+        func rules(_ names: [String], _ purpose: String, _ isUsed: Bool) -> [Rule] {
+            names.map { Rule(keys: "ternary.\($0)", purpose: purpose, isUsed: isUsed) }
+        }
+        return rules(
+            Self.ofDecomposition, "factors by a tolerance, without ternary.bits", job != .ptq || ternary.bits == nil)
+            + rules(["prune_rate", "adapt_every"], "qat.method=ternary", trainsFactors(job))
+            + rules(
+                [""], "ptq and qat.method=ternary",
+                job == .ptq || trainsFactors(job) || (job == .eval && ternary.path != nil))
     }
 
     private static let networkSteps = "train, qat, and rotate with rotation.objective=kl or ce"
@@ -115,12 +130,10 @@ extension RunConfig {
             + rules(
                 ["training.schedule"],
                 "rotate, train, qat, and quantize with quantize.transform=learned or quantize.recipe=auto", learns)
-            + rules(
-                ["training.recompute"], Self.networkSteps, trains && (job != .rotate || rotation.objective.runsNetwork))
             // Other jobs take one window after the other, whatever is set.
             + rules(
-                ["parallel.microbatches", "parallel.schedule"], Self.networkSteps,
-                job != .rotate || rotation.objective.runsNetwork)
+                ["training.recompute", "parallel.microbatches", "parallel.schedule"], Self.networkSteps,
+                trains && (job != .rotate || rotation.objective.runsNetwork))
             // Where rotations are applied, which rounds differently, follows from the tokens of a step.
             + rules(
                 ["training.batch_size"],
@@ -139,6 +152,9 @@ extension RunConfig {
     private func quantizationRules(_ job: ModelJob, rounds: Bool, isAuto: Bool) -> [Rule] {
         let (weights, activations, cache) = (quantization.weights, quantization.activations, quantization.kv)
         let (roundsInputs, roundsCache) = (activations.bits < 16, min(cache.keys, cache.values) < 16)
+        // Those that rotations are learned with stand in their file, and are an evaluation's of it.
+        let roundsWeights = job == .rotate || weights.bits < 16 || quantization.overrides != .none
+        let roundsTables = min(quantization.embeddingBits, quantization.headBits) < 16
         func rules(_ names: [String], _ purpose: String, _ isUsed: Bool) -> [Rule] {
             names.map { Rule(keys: "quantization.\($0)", purpose: purpose, isUsed: isUsed) }
         }
@@ -147,6 +163,11 @@ extension RunConfig {
             + rules(
                 ["weights.gptq."], "quantize with quantization.weights.method=gptq or quantize.recipe=auto",
                 job == .quantize && (weights.method.name == GPTQ.name || isAuto))
+            + rules(
+                ["weights.granularity", "weights.symmetric"], "weights of fewer than 16 bits (quantization.weights.bits)",
+                roundsWeights)
+            + rules(
+                ["weights.clip"], "weights of fewer than 16 bits (quantization.weights.bits)", roundsWeights || roundsTables)
             + rules(["weights.group_size"], "quantization.weights.granularity=group", weights.granularity.isGroup)
             + rules(
                 ["overrides", "embedding_bits", "head_bits"],
@@ -187,6 +208,10 @@ extension RunConfig {
             + rules(
                 ["retraction", "momentum", "sequences", "tokens"],
                 "rotate, and quantize with quantize.transform=learned or quantize.recipe=auto", learns)
+            + rules(
+                ["sequences", "tokens"],
+                "rotation.objective=range, whip or kurtosis, rotation.starts and rotation.pretrain_steps",
+                !isRotate || rotation.objective.readsStoredRows || rotation.starts > 1 || rotation.pretrainSteps > 0)
     }
 }
 

@@ -1,4 +1,5 @@
 package import Parallelism
+internal import Support
 
 /// The configuration against the ranks there are.
 extension RunConfig {
@@ -14,7 +15,7 @@ extension RunConfig {
         guard data * pipeline == worldSize else {
             throw ConfigurationError(
                 "parallel",
-                "data \(data) × pipeline \(pipeline) is \(data * pipeline), but there are \(worldSize) ranks; "
+                "data \(data) × pipeline \(pipeline) is \(data * pipeline), and the job has \(counted(worldSize, "rank")); "
                     + "set one of them to auto, or start as many ranks")
         }
         return ParallelDims(data: data, pipeline: pipeline)
@@ -28,7 +29,7 @@ extension RunConfig {
         guard data == 1 else {
             throw ConfigurationError(
                 parallel.data == nil ? "parallel.pipeline" : "parallel.data",
-                "replicas would all do the same work in \(job); leave it out, and the \(worldSize) ranks become stages")
+                "replicas would all do the same work in \(job); leave it out, and all ranks become stages")
         }
         return try layout(worldSize: worldSize, data: 1)
     }

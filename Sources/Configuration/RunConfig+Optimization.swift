@@ -50,7 +50,7 @@ package struct QatSettings: Sendable, Equatable {
             "learn the full-precision network's predictions (KL) instead of the text's tokens; auto: where it draws the text "
                 + "itself"
         )
-        rotations = key.optional(
+        rotations = key.path(
             "rotations", orElse: "none", "integer: rotations.safetensors or R.bin to merge into the weights first")
     }
 }

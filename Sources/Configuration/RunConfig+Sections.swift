@@ -20,7 +20,7 @@ package struct ModelSettings: Sendable, Equatable {
     package var dense: Bool
 
     init(_ key: Settings) {
-        path = key.optional(
+        path = key.path(
             "path", orElse: EmbeddedModel.name,
             "Hugging Face folder with config.json, tokenizer.json and safetensors; a run folder with model/; or a GGUF file, "
                 + "which is imported once to FILE.gguf.folder beside it")
@@ -76,7 +76,7 @@ package struct DataSettings: Sendable, Equatable {
         let file =
             "text to %: .txt, .jsonl (see data.field), .safetensors with int32 or int64 input_ids; sampled: by the model itself"
         func source(_ section: String, _ use: String) -> Source {
-            Source(path: key.section(section).optional("path", orElse: "sampled", file.replacing("%", with: use)))
+            Source(path: key.section(section).path("path", orElse: "sampled", file.replacing("%", with: use)))
         }
         train = source("train", "learn from")
         eval = source("eval", "evaluate on")

@@ -52,7 +52,7 @@ package struct RunConfig: Sendable, Equatable {
         generate = GenerateSettings(key.section("generate"))
         export = ExportSettings(key.section("export"))
         plan = PlanSettings(key.section("plan"))
-        out = key.optional("out", orElse: "auto", "run folder; auto: a new one, runs/<job>-<time>")
+        out = key.path("out", orElse: "auto", "run folder; auto: a new one, runs/<job>-<time>")
         allowMismatch = key(
             "allow_mismatch", false, "use rotations and ternary factors that were made for another model's weights, and say so")
         descriptions = key.descriptions
@@ -62,7 +62,7 @@ package struct RunConfig: Sendable, Equatable {
     init(_ given: GivenSettings) throws {
         let settings = Settings(given)
         self.init(settings)
-        if let problem = settings.problems.first { throw problem }
+        if let problem = settings.problem { throw problem }
         try check()
     }
 
@@ -134,36 +134,42 @@ package struct RunConfig: Sendable, Equatable {
     /// The same settings, without the run folder.
     package func withAutomaticFolder() throws -> RunConfig { try with(["out": "auto"]) }
 
-    /// - Throws: ``ConfigurationError`` where weights that this job changes are to rest in bfloat16, or are rounded already
-    ///   where
-    ///   they are to be rounded.
-    package func checkStorage(job: String) throws(ConfigurationError) {
-        if quantization.weights.method == .stored, job != ModelJob.eval.rawValue || rotation.path != nil {
+    /// Checks what no key can tell alone about this job. What settings that it does not use say to each other is no concern
+    /// of its own: files of settings serve several jobs.
+    ///
+    /// - Throws: ``ConfigurationError``.
+    package func check(job: ModelJob) throws(ConfigurationError) {
+        if job == .rotate { try checkRotation() }
+        if job == .quantize { try checkRecipe() }
+        let method = quantization.weights.method
+        if rounds(job), method == .stored, job != .eval || rotation.path != nil {
             throw ConfigurationError(
                 "quantization.weights.method", "stored is for eval of a model whose weights stay as they are; use rtn")
         }
-        if ![.nearest, .stored].contains(quantization.weights.method), job != ModelJob.quantize.rawValue {
+        if rounds(job), ![.nearest, .stored].contains(method), job != .quantize {
             throw ConfigurationError(
-                "quantization.weights.method",
-                "\(quantization.weights.method.name) is for quantize; \(job) rounds to nearest (rtn)")
+                "quantization.weights.method", "\(method.name) is for quantize; \(job.rawValue) rounds to nearest (rtn)")
         }
-        if !export.formats.all.isEmpty, job == ModelJob.eval.rawValue {
+        if !export.formats.all.isEmpty, job == .eval {
             throw ConfigurationError("export.formats", "is for jobs that make a model; use sq-train export FOLDER")
         }
-        let jobs = ([.rotate, .eval, .quantize] + (model.storage == .file ? [.ptq] : []) as [ModelJob]).map(\.rawValue)
-        guard model.storage != .f32, !jobs.contains(job) else { return }
+        guard !job.storages.contains(model.storage) else { return }
+        let jobs = ModelJob.allCases.filter { $0.storages.contains(model.storage) }.map(\.rawValue).joined(separator: ", ")
         throw ConfigurationError(
             "model.storage",
-            "\(model.storage.rawValue) is for weights that stay as they are (\(jobs.joined(separator: ", "))), and \(job) "
-                + "changes them; use f32")
+            "\(model.storage.rawValue) is for weights that stay as they are (\(jobs)), and \(job.rawValue) changes them; "
+                + "use f32")
     }
 
-    /// What no key can tell alone.
+    /// Whether a job rounds to integers, as `quantization.*` says.
+    func rounds(_ job: ModelJob) -> Bool {
+        [.rotate, .quantize, .eval].contains(job) || (job == .qat && qat.method == .integer)
+    }
+
+    /// What no key can tell alone, whatever the job.
     private func check() throws(ConfigurationError) {
         try events.check()
         try eval.tasks.check()
-        try checkRotation()
-        try checkRecipe()
         if ternary.bits != nil, ternary.mode == .reference {
             throw ConfigurationError(
                 "ternary.mode", "reference decomposes to a tolerance, and ternary.bits makes digits; leave one of them out")

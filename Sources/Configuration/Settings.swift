@@ -20,9 +20,14 @@ package struct SettingDescription: Equatable, Sendable {
     package let value: String
     /// Whether the value must be quoted in YAML, where a text may look like a number or a mapping.
     package let isText: Bool
+    /// For a path, the word that stands for none; nil for any other setting.
+    package let wordForNoPath: String?
     package let defaultValue: String
     package let expectation: String
     package let help: String
+
+    /// Whether the value is a path.
+    package var isPath: Bool { wordForNoPath.map { $0 != value } ?? false }
 }
 
 /// Gives the keys of a configuration their values, one call per key.
@@ -35,7 +40,8 @@ package struct Settings {
     private final class Log {
         var given: [String: GivenSetting]
         var descriptions: [SettingDescription] = []
-        var problems: [ConfigurationError] = []
+        /// The first value that is not accepted.
+        var problem: ConfigurationError?
         /// By names that keys had before, and still may be given by, what they are called now.
         var formerPaths: [String: CurrentKey] = [:]
 
@@ -68,8 +74,13 @@ package struct Settings {
         if let former { log.formerPaths[former] = CurrentKey(path: prefix + name, texts: [:]) }
         return read(
             name, defaultValue, help, expectation: rule.expectation, insteadOf: rule.expectation(insteadOf:),
-            isText: Value.isText,
+            isText: Value.isText, wordForNoPath: nil,
             text: \.settingText, value: { Value(settingText: $0).flatMap { rule.accepts($0) ? $0 : nil } })
+    }
+
+    /// The value of a key that takes the path of a file or folder, and may be left open: `word` stands for that.
+    func path(_ name: String, orElse word: String, _ help: String) -> String? {
+        optional(name, orElse: word, isPath: true, help)
     }
 
     /// The value of a key that may be left open: `word` stands for that.
@@ -78,13 +89,14 @@ package struct Settings {
     ///   - former: the path that the key had before; `texts`: what values of that are now, where they are called otherwise.
     package func optional<Value: SettingValue>(
         _ name: String, formerly former: String? = nil, meaning texts: [String: String] = [:], orElse word: String,
-        default defaultValue: Value? = nil,
+        default defaultValue: Value? = nil, isPath: Bool = false,
         _ help: String, _ rule: Rule<Value> = .any
     ) -> Value? {
         if let former { log.formerPaths[former] = CurrentKey(path: prefix + name, texts: texts) }
         return read(
             name, defaultValue, help, expectation: "\(rule.expectation), or \(word)",
             insteadOf: { "\(rule.expectation(insteadOf: $0)), or \(word)" }, isText: Value.isText,
+            wordForNoPath: isPath ? word : nil,
             text: { (value: Value?) in value?.settingText ?? word },
             value: { text in
                 if text == word { return .some(nil) }
@@ -97,7 +109,7 @@ package struct Settings {
     ///   - value: reads a text; nil where it is not accepted.
     private func read<Value>(
         _ name: String, _ defaultValue: Value, _ help: String, expectation: String,
-        insteadOf expected: (String) -> String, isText: Bool,
+        insteadOf expected: (String) -> String, isText: Bool, wordForNoPath: String?,
         text: (Value) -> String, value: (String) -> Value?
     ) -> Value {
         let path = prefix + name
@@ -105,16 +117,15 @@ package struct Settings {
         if let given = log.given[path] {
             if let value = value(given.text) {
                 result = value
-            } else {
-                log.problems.append(
-                    ConfigurationError(
-                        given.place, "\(path): '\(given.text.prefix(100))' is not accepted, expected \(expected(given.text))"))
+            } else if log.problem == nil {
+                log.problem = ConfigurationError(
+                    given.place, "\(path): '\(given.text.prefix(100))' is not accepted, expected \(expected(given.text))")
             }
         }
         log.descriptions.append(
             SettingDescription(
-                path: path, value: text(result), isText: isText, defaultValue: text(defaultValue), expectation: expectation,
-                help: help))
+                path: path, value: text(result), isText: isText, wordForNoPath: wordForNoPath, defaultValue: text(defaultValue),
+                expectation: expectation, help: help))
         return result
     }
 
@@ -124,13 +135,12 @@ package struct Settings {
     /// By names that keys had before, what they are called now.
     var formerPaths: [String: CurrentKey] { log.formerPaths }
 
-    /// The errors in the given values: unknown keys first, since a misspelled key explains other errors.
-    var problems: [ConfigurationError] {
+    /// The first error in the given values: unknown keys before all else, since a misspelled key explains other errors.
+    var problem: ConfigurationError? {
         let known = Set(log.descriptions.map(\.path)).union(log.formerPaths.keys)
-        let unknown = log.given.filter { !known.contains($0.key) }.sorted { $0.key < $1.key }
-        return unknown.map { path, given in
-            ConfigurationError(given.place, "unknown key '\(path.prefix(100))'" + hint(for: path))
-        } + log.problems
+        let unknown = log.given.filter { !known.contains($0.key) }.min { $0.key < $1.key }
+        guard let (path, given) = unknown else { return log.problem }
+        return ConfigurationError(given.place, "unknown key '\(path.prefix(100))'" + hint(for: path))
     }
 
     private func hint(for path: String) -> String {

@@ -49,6 +49,11 @@ package struct SettingsRequest: Sendable {
         return config
     }
 
+    /// The run folder that is given, whatever else is; nil for none.
+    ///
+    /// - Throws: as ``configuration(job:warn:)``.
+    package func out() throws -> String? { try RunConfig(given().filter { $0.key == "out" }).out }
+
     /// That no assignment names a model beside an argument.
     ///
     /// - Throws: ``ConfigurationError``.

@@ -74,20 +74,26 @@ package struct SweepGrid: Sendable {
                     guard case .sequence(let list) = value else {
                         throw grid.failure(value, "runs must be a list of jobs with a grid")
                     }
+                    try grid.check(value)
                     nodes = Array(list)
                 default: throw grid.failure(value, "unknown key '\(key.prefix(100))'; a sweep has settings and runs")
                 }
             }
-            var entries: [Entry] = []
-            for node in nodes { entries.append(try grid.entry(node, common)) }
+            var (entries, count): ([Entry], Int) = ([], 0)
+            for node in nodes {
+                let entry = try grid.entry(node, common)
+                count += entry.runs.count
+                guard count <= Self.mostRuns else {
+                    throw grid.failure(
+                        node, "makes, with those before, more than \(Self.mostRuns) runs; give fewer values")
+                }
+                entries.append(entry)
+            }
             return entries
         }
         Self.distinguish(&entries)
         runs = entries.flatMap(\.runs)
         guard !runs.isEmpty else { throw ConfigurationError(name, "asks for no runs; list jobs and their grids under runs") }
-        guard runs.count <= Self.mostRuns else {
-            throw ConfigurationError(name, "asks for \(runs.count) runs; at most \(Self.mostRuns) are accepted")
-        }
         place(in: runs.map { _ in [] })
     }
 
@@ -190,8 +196,13 @@ package struct SweepGrid: Sendable {
         ConfigurationError(place(of: node), problem)
     }
 
+    private func check(_ node: Node) throws(ConfigurationError) {
+        if let mark = node.refusedMark { throw failure(node, mark) }
+    }
+
     private func members(_ node: Node?, _ what: String) throws(ConfigurationError) -> [(key: String, value: Node)] {
         guard let node else { return [] }
+        try check(node)
         guard case .mapping(let mapping) = node else { throw failure(node, "\(what) must be a mapping of keys to values") }
         var members: [(key: String, value: Node)] = []
         for (key, value) in mapping { members.append((try text(key), value)) }
@@ -228,15 +239,15 @@ package struct SweepGrid: Sendable {
     }
 
     private func list(_ node: Node) throws(ConfigurationError) -> [Node] {
+        try check(node)
         guard case .sequence(let list) = node else { return [node] }
         guard !list.isEmpty else { throw failure(node, "is an empty list; give at least one value") }
         return Array(list)
     }
 
     private func text(_ node: Node) throws(ConfigurationError) -> String {
-        guard case .scalar(let scalar) = node, node.anchor == nil else {
-            throw failure(node, "expected a plain value, without anchor or alias")
-        }
+        try check(node)
+        guard case .scalar(let scalar) = node else { throw failure(node, "expected a plain value") }
         return scalar.string
     }
 }

@@ -92,7 +92,7 @@ package struct EvaluateJob: Job {
         let table = isScored ? try score(consume original, compressed, run, windows) : nil
         let seconds = (.now - start) / .seconds(1)
         if let table { context.reporter.note("\n" + table.text) }
-        if table?.rows.last?.key == Self.rotated, let line = table?.rotationWarning(steps: "training.steps") {
+        if table?.rows.last?.key == Self.rotated, let line = table?.rotationWarning(steps: nil) {
             context.reporter.note("\n" + line)
         }
 

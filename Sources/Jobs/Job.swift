@@ -29,7 +29,7 @@ extension Job {
     /// Checks everything that the settings show before anything is read: the checks common to all jobs on a model, and
     /// ``check(_:)``.
     package static func checkSettings(_ config: RunConfig) throws {
-        if ModelJob(rawValue: name) != nil { try config.checkStorage(job: name) }
+        if let job = ModelJob(rawValue: name) { try config.check(job: job) }
         try check(config)
     }
 }

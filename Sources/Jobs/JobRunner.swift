@@ -203,9 +203,7 @@ extension Job {
         var request = request
         // The user's request applies to the first attempt of a supervised run.
         let isLaterAttempt =
-            try communicator.fromRoot {
-                request.attempt > 1 && RunFolder.lastRun(path) == (request.run ?? "") ? "later" : "first"
-            } == "later"
+            try communicator.rootDecides { request.attempt > 1 && RunFolder.lastRun(path) == (request.run ?? "") }
         if isLaterAttempt {
             request.overwrites = false
             if request.resume == .never { request.resume = .auto }
@@ -225,8 +223,11 @@ extension Job {
                 "\(path): extends the finished run of \(steps) steps to \(config.training.steps), and replaces its results; "
                     + "from step \(steps) on the learning rate follows the longer schedule")
         }
-        let namesOwn = try communicator.fromRoot { request.resume?.isFrom(path) == true ? "own" : "other" } == "own"
+        let namesOwn = try communicator.rootDecides { request.resume?.isFrom(path) ?? false }
         let policy = request.policy(admission, folder: path, namesOwn: namesOwn, isLaterAttempt: isLaterAttempt)
+        if case .from(let place) = request.resume, policy != .from(place), !isLaterAttempt {
+            reporter.note("note: \(place) is not read, since \(path) has checkpoints of its own")
+        }
         return (admission, policy)
     }
 }

@@ -60,9 +60,10 @@ package struct PlanJob {
         guard !search.runs.isEmpty else {
             throw ConfigurationError(
                 "parallel",
-                "no layout of \(cluster.ranks) ranks, or fewer per node, has the replicas and stages asked for, with at most "
-                    + "\(shape.blocks.count) stages, the most that the model's \(shape.layerCount) layers can be divided into; "
-                    + "change parallel.*, plan.nodes or plan.ranks_per_node")
+                "no layout of \(counted(cluster.ranks, "rank")), or fewer per node, has the replicas and stages asked for, "
+                    + "with at most \(shape.blocks.count) stages, the most that the model's "
+                    + "\(counted(shape.layerCount, "layer")) can be divided into; change parallel.*, plan.nodes or "
+                    + "plan.ranks_per_node")
         }
         return PlanReport(search, config, model: path)
     }

@@ -26,7 +26,7 @@ package struct RotateJob: Job {
         let recipe = QuantizationRecipe(config, shape)
         try recipe.checkRows(config.rotation)
         try recipe.checkGroups(learningWith: config.rotation, shape)
-        if packs(recipe, config) {
+        if recipe.weights != nil {
             try config.checkExports(Execution(config: config, online: OnlineRotations(config, shape)), shape)
         }
     }
@@ -73,11 +73,6 @@ package struct RotateJob: Job {
         try summarize(result, outcome, recipe, bytes, run)
     }
 
-    /// Whether `model/` has packed integers; otherwise it has floats.
-    private static func packs(_ recipe: QuantizationRecipe, _ config: RunConfig) -> Bool {
-        recipe.weights != nil && config.quantization.weights.method == .nearest
-    }
-
     /// Writes `model/`, rotated, with integers where weights are quantized, which are then read back and scored. Collective.
     ///
     /// - Parameters:
@@ -90,7 +85,7 @@ package struct RotateJob: Job {
         let (context, config, inputs) = (run.context, run.context.config, run.inputs)
         let type = try inputs.writtenType(config)
         let name = outcome.base.prefix + recipe.merged
-        guard let quantizer = recipe.quantization.weights, Self.packs(recipe.quantization, config) else {
+        guard let quantizer = recipe.quantization.weights else {
             try noteRounding(type, merged, read, outcome, run)
             return (
                 outcome.scores.table,
@@ -238,7 +233,7 @@ package struct RotateJob: Job {
         }
         let problem =
             "\(given) is less than rounding takes: the rotated model's logits differ by "
-            + "\(invariance.formatted(digits: 2)) of the largest; give more, or leave it at auto"
+            + "\(invariance.short) of the largest; give more, or leave it at auto"
         throw AgreedError(ConfigurationError("verify.tolerance", problem))
     }
 

@@ -53,7 +53,7 @@ package struct PlanReport: Sendable {
         return "on \(workload.storedTokens) tokens stored of \(sequences(workload.storedSequences))"
     }
 
-    private func sequences(_ count: Int) -> String { "\(count) sequence\(count == 1 ? "" : "s") of \(workload.length) tokens" }
+    private func sequences(_ count: Int) -> String { "\(counted(count, "sequence")) of \(workload.length) tokens" }
 
     private var assumptions: [String] {
         var all = cluster.assumptions
@@ -169,10 +169,9 @@ package struct PlanReport: Sendable {
         if let best = search.best {
             let (ranks, layout) = (best.cluster.ranksPerNode, best.planned.layout)
             return
-                "best: \(time(best)) for the whole job, with \(ranks) "
-                + "rank\(ranks == 1 ? "" : "s") a node, \(threadsEach(best.cluster)), and "
-                + "\(layout.data) replica\(layout.data == 1 ? "" : "s") of \(layout.pipeline) "
-                + "stage\(layout.pipeline == 1 ? "" : "s")"
+                "best: \(time(best)) for the whole job, with \(counted(ranks, "rank")) a node, "
+                + "\(threadsEach(best.cluster)), and \(counted(layout.data, "replica")) of "
+                + counted(layout.pipeline, "stage")
         }
         if let idle = withIdleReplicas {
             return
@@ -183,8 +182,14 @@ package struct PlanReport: Sendable {
         return "nothing fits: the smallest layout needs \(ByteCount(least.planned.peakMemory).rounded) a rank, and with "
             + "\(counted(least.cluster.ranksPerNode, "rank")) a node each has "
             + "\(ByteCount(least.cluster.memoryPerRank).rounded); take "
-            + "nodes with more memory (plan.memory_per_node), more of them, training.recompute=true, or model.storage=bf16 or "
-            + "file"
+            + (["nodes with more memory (plan.memory_per_node)", "more of them"] + savingSettings).joined(separator: ", or ")
+    }
+
+    /// Settings that make the job need less memory.
+    private var savingSettings: [String] {
+        let recomputing = workload.cutsSteps && !config.training.recompute ? ["training.recompute=true"] : []
+        let storages = workload.job.storages.drop { $0 != config.model.storage }.dropFirst()
+        return recomputing + storages.map { "model.storage=\($0.rawValue)" }
     }
 
     /// The error to end with where no layout runs on this cluster.

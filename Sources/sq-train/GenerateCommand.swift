@@ -39,6 +39,7 @@ struct GenerateCommand: RankCommand {
     var readsInput: Bool { prompt == nil && !bench && !options.printConfig }
 
     func validate() throws {
+        if !bench { try options.checkNamesNoFolder("generate without --bench") }
         if system != nil, !chat { throw ValidationError("--system is for a conversation; add --chat") }
         if bench, let given = [("--prompt", prompt != nil), ("--chat", chat)].first(where: \.1)?.0 {
             throw ValidationError("--bench draws its own prompt; leave \(given) out")

@@ -11,6 +11,8 @@ struct LaunchCommand: ParsableCommand {
         abstract: "Run sq-train under mpirun with the flags this machine needs.",
         usage: "sq-train launch -n 8 [--max-restarts 3 [--allow-relayout]] [rotate --set key.path=value …]")
 
+    static let mostRanks = 65536
+
     @Option(name: [.customShort("n"), .customLong("ranks")], help: "Number of ranks.")
     var ranks: Int
 
@@ -26,10 +28,13 @@ struct LaunchCommand: ParsableCommand {
     @Argument(parsing: .captureForPassthrough, help: "What every rank runs: sq-train's command and options.")
     var arguments: [String] = []
 
+    /// Without the `--` that may stand before them.
+    private var ofRanks: [String] { arguments.first == "--" ? Array(arguments.dropFirst()) : arguments }
+
     func validate() throws {
-        guard (1...65536).contains(ranks) else { throw ValidationError("-n takes 1 to 65536 ranks") }
+        guard (1...Self.mostRanks).contains(ranks) else { throw ValidationError("-n takes 1 to \(Self.mostRanks) ranks") }
         guard (0...1000).contains(maxRestarts) else { throw ValidationError("--max-restarts takes 0 to 1000") }
-        if arguments.first == Self.configuration.commandName { throw ValidationError("launch cannot launch itself") }
+        if ofRanks.first == Self.configuration.commandName { throw ValidationError("launch cannot launch itself") }
     }
 
     func run() throws {
@@ -38,24 +43,24 @@ struct LaunchCommand: ParsableCommand {
         }
         let mpirun = MPIRun(
             ranks: ranks, nodes: ProcessEnvironment.nodes, cores: MPIEnvironment.availableCores,
-            program: try Self.programPath(), arguments: arguments)
+            program: try Self.programPath(), arguments: ofRanks)
         try mpirun.check(descriptorLimit: ProcessEnvironment.descriptorLimit)
         ProcessEnvironment.releaseChosenThreads()
         for (name, value) in mpirun.environment { setenv(name, value, 0) }
         if isatty(STDOUT_FILENO) == 1 { setenv(ProcessEnvironment.terminalVariable, "1", 0) }
         // Attempts share a folder, so that each resumes where the last one was saved; the command may name one. What is wrong
         // with the command, the ranks will say.
-        let command = try? SQTrain.parseAsRoot(arguments) as? any RankCommand
+        let command = try? SQTrain.parseAsRoot(ofRanks) as? any RankCommand
         let readsInput = (command as? GenerateCommand)?.readsInput ?? false
         if readsInput, maxRestarts > 0 {
             throw ValidationError("--max-restarts cannot read standard input a second time; give generate a --prompt")
         }
         let resumed = (command as? any JobCommand)?.resumption.flatMap { ResumePolicy($0.resume).runFolder }
-        let given = (try? command?.options.request().configuration().out) ?? resumed
+        let named = (try? command?.options.request().out()) ?? resumed
         // Without restarts every run finds a folder of its own.
-        let new = NewRunFolder(job: "launch")
+        let new = NewRunFolder(job: command.flatMap { type(of: $0).configuration.commandName } ?? "launch")
         defer { new.release() }
-        let folder = given ?? (maxRestarts > 0 ? new.make() : nil)
+        let folder = named ?? (maxRestarts > 0 ? new.make() : nil)
         if let folder, maxRestarts > 0 { setenv(ProcessEnvironment.runFolderVariable, folder, 0) }
         setenv(ProcessEnvironment.stopCodeVariable, String(Supervisor.stopCode), 1)
         setenv(ProcessEnvironment.supervisorVariable, ProcessIdentity.own.text, 1)

@@ -29,6 +29,13 @@ struct ConfigurationOptions: ParsableArguments {
         }
     }
 
+    /// Refuses what is about a run's folder, for a command without one.
+    func checkNamesNoFolder(_ command: String) throws {
+        let given = [("--out", out != nil), ("--overwrite", overwrite)].first(where: \.1)?.0
+        let assigned = assignments.first { $0.hasPrefix("out=") }.map { "--set \($0)" }
+        if let given = given ?? assigned { throw ValidationError("\(command) writes no run folder; leave \(given) out") }
+    }
+
     /// - Parameter model: where `model.path` is given as an argument.
     func request(_ model: String? = nil) -> SettingsRequest {
         SettingsRequest(file: config, assignments: assignments + (out.map { ["out=\($0)"] } ?? []), model: model)

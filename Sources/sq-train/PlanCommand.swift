@@ -23,6 +23,8 @@ struct PlanCommand: RankCommand {
 
     @OptionGroup var options: ConfigurationOptions
 
+    func validate() throws { try options.checkNamesNoFolder(PlanSettings.command) }
+
     func run(on communicator: some Communicator) throws {
         try withSettings(model: model, on: communicator) {
             try PlanJob(model, asJSON: json).run($0, communicator, $1)

@@ -142,21 +142,20 @@ enum ProcessEnvironment {
         return Int(clamping: limit.rlim_cur)
     }
 
-    /// Nodes that `launch` starts ranks on, as far as Slurm or a host file tells.
-    static var nodes: Int {
+    /// Nodes that `launch` starts ranks on, as far as Slurm or a host file tells; no more than there can be ranks.
+    static var nodes: Int { min(max(1, namedNodes), LaunchCommand.mostRanks) }
+
+    private static var namedNodes: Int {
         let environment = MPIEnvironment.currentEnvironment()
-        if let text = environment["SLURM_JOB_NUM_NODES"] { return max(1, Int(text) ?? 1) }
+        if let text = environment["SLURM_JOB_NUM_NODES"] { return Int(text) ?? 1 }
         guard let file = environment["OMPI_MCA_orte_default_hostfile"] ?? environment["PRTE_MCA_prte_default_hostfile"],
             let bytes = try? InputFile.contents(of: file, limit: 1 << 20)
         else { return 1 }
         let lines = String(decoding: bytes, as: UTF8.self).split(separator: "\n")
-        return max(
-            1,
-            Set(
-                lines.compactMap {
-                    $0.split(separator: "#", omittingEmptySubsequences: false).first?.split(separator: " ").first
-                }
-            ).count)
+        let hosts = lines.compactMap {
+            $0.split(separator: "#", omittingEmptySubsequences: false).first?.split(separator: " ").first
+        }
+        return Set(hosts).count
     }
 
     /// Variables that ranks on other nodes need too: to those mpirun passes on what it is told, and its own.

@@ -17,6 +17,8 @@ struct ProfileCommand: RankCommand {
 
     @OptionGroup var options: ConfigurationOptions
 
+    func validate() throws { try options.checkNamesNoFolder("profile") }
+
     func run(on communicator: some Communicator) throws {
         try withSettings(model: folder, on: communicator) { try ProfileJob(folder).run($0, communicator, $1) }
     }

@@ -24,6 +24,8 @@ struct VerifyCommand: RankCommand {
 
     @OptionGroup var options: ConfigurationOptions
 
+    func validate() throws { try options.checkNamesNoFolder("verify") }
+
     func run(on communicator: some Communicator) throws {
         try withSettings(on: communicator) { try VerifyJob(first, second).run($0, communicator, $1) }
     }

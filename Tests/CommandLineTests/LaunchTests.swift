@@ -74,6 +74,25 @@ extension CommandLineTests {
             #expect(calls.count == 1)
             #expect(calls.first?.contains("-n 3 --map-by :OVERSUBSCRIBE --bind-to none") == true)
             #expect(calls.first?.hasSuffix("/sq-train rotate --set a=b --out x") == true)
+            let (_, again) = try launch(["-n", "2", "--", "eval", "--", "x"], codes: "0 0")
+            #expect(again.last?.hasSuffix("/sq-train eval -- x") == true, "\(again)")
+        }
+
+        @Test(arguments: ["9223372036854775807", "-3", "0"]) func `a number of nodes that cannot be is none`(_ nodes: String)
+            throws
+        {
+            let (outcome, calls) = try launch(["-n", "3"], codes: "0", environment: ["SLURM_JOB_NUM_NODES": nodes])
+            #expect(outcome.code == 0 && calls.count == 1, "\(outcome)")
+        }
+
+        @Test(arguments: [([], "rotate"), (["eval"], "eval"), (["sweep", "a.yaml"], "sweep")])
+        func `the folder of all attempts is named after the command`(_ command: [String], _ name: String) throws {
+            try AtomicFile.write("#!/bin/sh\necho $SQ_TRAIN_RUN_FOLDER\n", to: folder.file("mpirun"))
+            chmod(folder.file("mpirun"), 0o755)
+            let path = folder.path + ":" + (ProcessInfo.processInfo.environment["PATH"] ?? "")
+            let outcome = try Program.run(
+                ["launch", "-n", "2", "--max-restarts", "1"] + command, in: folder.path, environment: ["PATH": path])
+            #expect(outcome.output.hasPrefix("runs/\(name)-"), "\(outcome)")
         }
 
         /// 128 ranks have a core each at most on any machine that runs this.

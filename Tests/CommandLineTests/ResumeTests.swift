@@ -162,6 +162,20 @@ extension CommandLineTests {
             #expect(again.output.contains("resumes after step 2"))
             #expect(try model.results("new").filter { !$0.key.hasPrefix("checkpoints") } == whole)
             #expect(try model.metrics("new") == model.metrics("out"))
+            #expect(!again.output.contains("is not read"))
+            // The same command goes on with what it has saved itself.
+            try interrupt("new")
+            let note = "note: out/checkpoints/step-2 is not read, since new has checkpoints of its own"
+            let third = try run("rotate", out: "new", resume: "out/checkpoints/step-2")
+            #expect(third.output.contains(note) && third.output.contains("resumes after step 4"), "\(third.output)")
+        }
+
+        @Test func `files that are called like the words for none are no inputs`() throws {
+            for name in ["sampled", "text", "auto", "embedded"] { try model.write("", to: name) }
+            _ = try run("rotate", out: "none")
+            for name in ["sampled", "text", "auto", "embedded"] { try model.write("newer", to: name) }
+            #expect(try run("rotate", out: "none").output.contains("this run has finished"))
+            #expect(!(try run("rotate", out: "none", flags: ["--overwrite"]).output.contains("has finished")))
         }
 
         @Test func `a checkpoint that is named is taken, however the run's folder is spelled, or refused`() throws {
@@ -239,6 +253,12 @@ extension CommandLineTests {
             for step in [2, 4] { try corrupt("out/checkpoints/step-\(step)", "flipped") }
             let outcome = try run("rotate", out: "out", ranks: ranks, code: 65)
             #expect(outcome.errorLines.count == 1 && outcome.errorLines.first?.contains("no checkpoint can be read") == true)
+            // The run that is to go on elsewhere is told of what it was to go on from.
+            let named = try run("rotate", out: "new", resume: "out", ranks: ranks, code: 65)
+            for part in ["error: out/checkpoints: no checkpoint", "; leave --resume out to start anew"] {
+                #expect(named.errorLines.first?.contains(part) == true, "\(named.errors)")
+            }
+            #expect(outcome.errorLines.first?.hasSuffix("--overwrite, without --resume, starts from the beginning") == true)
         }
 
         @Test(arguments: [0, 2]) func `a finished run whose last checkpoint is damaged is not extended, and says so`(

@@ -12,7 +12,12 @@ extension CommandLineTests {
             (["--set", "training.steps"], "expected key.path=value"),
             (["--set", "=1"], "expected key.path=value"), (["--config"], "--config"), (["rotate", "--out"], "--out"),
             (["launch"], "--ranks"), (["launch", "-n", "0"], "1 to 65536"), (["launch", "-n", "x"], "x"),
-            (["launch", "-n", "2", "launch"], "launch itself"),
+            (["launch", "-n", "2", "launch"], "launch itself"), (["launch", "-n", "2", "--", "launch"], "launch itself"),
+            (["plan", "--out", "a"], "plan writes no run folder; leave --out out"),
+            (["plan", "--set", "out=a"], "leave --set out=a out"),
+            (["profile", "embedded", "--overwrite"], "leave --overwrite out"),
+            (["verify", "a", "b", "--out", "c"], "verify writes no run folder"),
+            (["generate", "--prompt", "a", "--out", "b"], "generate without --bench writes no run folder"),
             (["launch", "-n", "2", "--max-restarts", "-1"], "--max-restarts"),
         ])
         func `a wrong command line is one line and exit code 64`(_ arguments: [String], _ fragment: String) throws {

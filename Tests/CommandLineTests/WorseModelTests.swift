@@ -93,6 +93,17 @@ extension CommandLineTests {
                 "quantization.weights.bits=4", "quantize.transform=learned", "quantize.learning_steps=1")
             #expect(rotated.contains("is rotated, and farther from full precision"), "\(rotated)")
             #expect(rotated.contains("(quantize.learning_steps)") && !rotated.contains("is far from"), "\(rotated)")
+            // An evaluation learns nothing.
+            let rounding = ["weights.bits=4", "activations.bits=16", "kv.bits=16"].map { "quantization." + $0 }
+            for words in [
+                ["rotate", "embedded", "--out", "fixed", "--set", "rotation.r1=hadamard", "--set", "rotation.r2=hadamard"]
+                    + ["--set", "training.steps=1"] + rounding.flatMap { ["--set", $0] },
+                ["eval", "embedded", "--out", "scored", "--set", "rotation.path=fixed"],
+            ] {
+                let outcome = try Program.run(words + text, in: model.path)
+                #expect(outcome.code == 0 && outcome.output.contains("without (KL"), "\(outcome)")
+                #expect(outcome.output.contains("); leave the rotations out"), "\(outcome)")
+            }
         }
 
         @Test func `a model whose norms overflow is refused, not scored as uniform`() throws {

@@ -137,10 +137,57 @@ import Testing
         #expect(throws: Never.self) { try RunConfig(assignments: [setting]) }
     }
 
-    @Test func `a precision of passes is refused where there are none`() {
-        let narrow = "training.precision=bfloat16"
-        #expect(problem("", narrow, "rotation.objective=weights").contains("kl or ce), but weights makes none"))
-        #expect(throws: Never.self) { try RunConfig(assignments: [narrow, "rotation.objective=ce"]) }
+    @Test func `of very many unknown keys the first is told, in no time`() throws {
+        let given = (0..<30_000).map { ("training.stpes\($0)", GivenSetting(text: "1", place: "a")) }
+        let time = ContinuousClock().measure {
+            let error = #expect(throws: ConfigurationError.self) {
+                try RunConfig(Dictionary(uniqueKeysWithValues: given))
+            }
+            #expect(error?.description.contains("'training.stpes0'; the nearest known one is 'training.steps'") == true)
+        }
+        #expect(time < .seconds(10))
+    }
+
+    private static let contradictions: [(ModelJob, [String], String)] = [
+        (.rotate, ["training.precision=bfloat16", "rotation.objective=weights"], "kl or ce), but weights makes none"),
+        (.rotate, ["rotation.objective=range", "rotation.train_weight_bits=4"], "range rounds no weights"),
+        (.rotate, ["rotation.objective=whip", "rotation.pretrain_steps=3"], "whip runs no backward pass"),
+        (.rotate, ["rotation.objective=weights", "rotation.starts=2"], "rotation.objective=weights uses none"),
+        (.rotate, ["rotation.starts=2", "rotation.path=R.bin"], "rotation.path gives the start"),
+        (.rotate, ["quantization.weights.method=gptq"], "rotate rounds to nearest"),
+        (.rotate, ["quantization.weights.method=stored"], "stored is for eval"),
+        (.quantize, ["rotation.path=run", "quantize.transform=hadamard"], "rotation.path gives rotations"),
+        (.quantize, ["quantize.recipe=auto", "quantization.weights.method=gptq"], "recipe=auto chooses it"),
+        (.quantize, ["quantize.online=true"], "rotates nothing here"),
+        (.train, ["model.storage=bf16"], "(rotate, quantize, eval), and train changes them"),
+        (.ptq, ["model.storage=bf16"], "(rotate, quantize, eval), and ptq changes them"),
+        (.qat, ["model.storage=file"], "(rotate, ptq, quantize, eval), and qat changes them"),
+    ]
+
+    /// Files of settings serve several jobs.
+    @Test(arguments: contradictions.indices) func `settings that contradict each other are refused by the job that uses them`(
+        _ index: Int
+    ) throws {
+        let (own, settings, reason) = Self.contradictions[index]
+        let config = try RunConfig(assignments: settings)
+        let error = #expect(throws: ConfigurationError.self) { try config.check(job: own) }
+        #expect(error?.description.contains(reason) == true, "\(error?.description ?? "")")
+        if settings[0].hasPrefix("model.storage") { return }
+        let isOfWeights = settings.count == 1 && settings[0].hasPrefix("quantization.weights.method")
+        for job in ModelJob.allCases where job != own {
+            // quantize and eval round weights, too; a search for a recipe is quantize's alone.
+            if isOfWeights, [.quantize, .eval].contains(job) { continue }
+            if settings.contains("quantization.weights.method=gptq"), [.rotate, .eval].contains(job) { continue }
+            #expect(throws: Never.self, "\(job)") { try config.check(job: job) }
+        }
+    }
+
+    @Test func `a way to round weights is refused by jobs that round them in another`() throws {
+        let config = try RunConfig(assignments: ["quantization.weights.method=gptq", "qat.method=integer"])
+        for job in [ModelJob.rotate, .qat, .eval] {
+            let error = #expect(throws: ConfigurationError.self) { try config.check(job: job) }
+            #expect(error?.description.contains("\(job.rawValue) rounds to nearest") == true)
+        }
     }
 
     @Test func `a section where a key is expected says what is in it`() {
@@ -167,6 +214,7 @@ import Testing
     @Test func `inputs are compared with the full-precision network's only in sequence`() throws {
         func compensation(_ assignments: String...) throws -> Double? {
             let config = try RunConfig(assignments: ["quantization.weights.method=gptq"] + assignments)
+            try config.check(job: .quantize)
             return (config.weightQuantization as? GPTQ)?.compensation
         }
         let (given, apart) = ("quantization.weights.gptq.compensation=0.25", "calibration.mode=full-precision")
@@ -285,6 +333,10 @@ import Testing
         ] {
             #expect(throws: ConfigurationError.self) { try RunConfig(assignments: wrong).layout(worldSize: 6) }
         }
+        let error = #expect(throws: ConfigurationError.self) {
+            try RunConfig(assignments: ["parallel.data=2"]).layout(worldSize: 1)
+        }
+        #expect(error?.description.contains("and the job has 1 rank;") == true)
     }
 
     @Test func `micro-batches keep every stage busy and fit a replica's share`() throws {

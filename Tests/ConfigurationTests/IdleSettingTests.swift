@@ -100,6 +100,27 @@ import Testing
         ),
         ("eval", ["training.warmup_steps=2", "checkpoint.keep=3", "training.schedule=constant"], ["qat", "qat", "auto"]),
         ("rotate", ["rotation.objective=weights", "data.train.path=a.txt"], ["learn rotations by a text"]),
+        ("eval", ["parallel.microbatches=3"], ["kl or ce"]), ("ptq", ["parallel.schedule=gpipe"], ["kl or ce"]),
+        (
+            "eval",
+            [
+                "quantization.weights.granularity=group", "quantization.weights.symmetric=false",
+                "quantization.weights.clip=none",
+            ], ["fewer than 16 bits", "fewer than 16 bits", "fewer than 16 bits"]
+        ),
+        ("ptq", ["ternary.prune_rate=0.5", "ternary.adapt_every=2"], ["qat.method=ternary", "qat.method=ternary"]),
+        ("train", ["optimizer.momentum=0.5"], ["training.optimizer=sgd"]),
+        (
+            "qat", ["training.optimizer=sgd", "optimizer.beta1=0.5", "optimizer.beta2=0.5", "optimizer.epsilon=0.1"],
+            ["training.optimizer=adamw", "training.optimizer=adamw", "training.optimizer=adamw"]
+        ),
+        ("rotate", ["rotation.sequences=5", "rotation.tokens=8"], ["range, whip or kurtosis", "rotation.starts"]),
+        ("train", ["bus.transport=mpi"], ["qat.method=ternary"]),
+        ("qat", ["qat.method=integer", "bus.topology=relay", "ternary.adapt_every=2"], ["qat.method=ternary", "ternary"]),
+        (
+            "quantize", ["quantize.balance=true", "quantization.weights.bits=4", "calibration.mode=full-precision"],
+            ["GPTQ and ternary.weighting"]
+        ),
     ]) func `an assignment to no effect is told, with what it is for`(
         _ job: String, _ settings: [String], _ purposes: [String]
     ) throws {
@@ -143,6 +164,19 @@ import Testing
         ("quantize", ["quantization.weights.bits=4", "quantization.weights.method=gptq", "data.train.path=a.txt"]),
         ("rotate", ["training.steps=5", "training.batch_size=2", "checkpoint.every=2", "data.train.path=a.txt"]),
         ("plan", ["plan.job=train", "training.steps=5", "training.optimizer=sgd", "checkpoint.every=2"]),
+        ("train", ["parallel.microbatches=3", "training.optimizer=sgd", "optimizer.momentum=0.5"]),
+        ("eval", ["quantization.weights.bits=4", "quantization.weights.granularity=tensor"]),
+        ("eval", ["quantization.overrides=*=4", "quantization.weights.symmetric=false"]),
+        ("eval", ["quantization.head_bits=4", "quantization.weights.clip=none"]),
+        ("rotate", ["quantization.weights.granularity=tensor", "quantization.weights.clip=none"]),
+        ("qat", ["ternary.prune_rate=0.5", "ternary.adapt_every=2", "bus.transport=mpi", "optimizer.epsilon=0.1"]),
+        ("rotate", ["rotation.objective=range", "rotation.sequences=5", "rotation.tokens=8"]),
+        ("rotate", ["rotation.starts=2", "rotation.sequences=5"]),
+        ("rotate", ["rotation.pretrain_steps=2", "rotation.tokens=8"]),
+        ("quantize", ["quantize.transform=learned", "rotation.tokens=8"]),
+        ("ptq", ["ternary.weighting=both", "calibration.mode=full-precision"]),
+        ("quantize", ["quantization.weights.method=gptq", "calibration.mode=full-precision"]),
+        ("quantize", ["quantize.recipe=auto", "calibration.mode=full-precision"]),
         // A default says nothing.
         ("train", ["ternary.tolerance=0.1"]), ("rotate", ["quantization.clip_ratios=none"]),
     ]) func `what a job uses is not`(_ job: String, _ settings: [String]) throws {

@@ -39,7 +39,13 @@ import Testing
         ("runs: {job: ptq}", "grid.yaml:1: runs must be a list"), ("runs: [{grid: {a: [1]}}]", "has no job"),
         ("runs: [{job: ptq, grid: {a: []}}]", "an empty list"),
         ("runs: [{job: ptq, seeds: 3}]", "unknown key 'seeds'"),
-        ("runs: [{job: ptq, grid: {a: [&x 1, *x]}}]", "without anchor or alias"),
+        ("runs: [{job: ptq, grid: {a: [&x 1, *x]}}]", "anchors (&name)"), ("runs: [{&x job: ptq}]", "anchors"),
+        ("runs: &x [{job: ptq}]", "anchors"), ("runs:\n  - &x {job: ptq}\n  - *x", "grid.yaml:2: anchors"),
+        ("runs: [{job: ptq, grid: {a: &x [1]}}]", "anchors"), ("settings: &x {a: 1}\nruns: [{job: ptq}]", "anchors"),
+        ("runs: [{job: ptq, grid: &x {a: 1}}]", "anchors"), ("runs: [{job: !!str ptq}]", "tags (tag:yaml.org,2002:str)"),
+        ("runs: !!seq [{job: ptq}]", "tags"), ("runs: [!x {job: ptq}]", "tags (!x)"), ("runs: [{!x job: ptq}]", "tags"),
+        ("!!map {runs: [{job: ptq}]}", "tags"), ("runs: [{job: ptq, grid: {a: !x [1]}}]", "tags"),
+        ("runs: [{job: ptq, grid: {a: [!!int 1]}}]", "tags"), ("runs: [{job: ptq, settings: {a: !x {b: 1}}}]", "tags"),
         ("runs: [{job: ptq, grid: {a: [{b: 1}]}}]", "expected a plain value"),
         ("settings: {a.b: 1, a: {b: 2}}\nruns: [{job: ptq}]", "grid.yaml:1: the key 'a.b' is given twice"),
         ("runs: [{job: ptq, settings: {a: {b: 1}, a.b: 1}}]", "the key 'a.b' is given twice"),
@@ -150,5 +156,7 @@ import Testing
     @Test func `a grid without end is refused before it is laid out`() {
         let values = "[" + (0..<100).map(String.init).joined(separator: ", ") + "]"
         #expect(problem("runs: [{job: ptq, grid: {a: \(values), b: \(values), c: \(values)}}]").contains("more than 10000"))
+        let entries = Array(repeating: "  - {job: ptq, grid: {a: \(values), b: \(values)}}\n", count: 20).joined()
+        #expect(problem("runs:\n" + entries).hasPrefix("grid.yaml:3: makes, with those before, more than 10000 runs"))
     }
 }

@@ -17,5 +17,7 @@ import Trainer
         }
         let error = #expect(throws: AgreedError.self) { try job.check(0.5 * exact, 0.1 * exact) }
         #expect(error?.exitCode == .configuration)
+        let small = #expect(throws: AgreedError.self) { try job.check(3.2e-8, 1e-9) }
+        #expect(small?.description.contains("differ by 3.20e-8 of") == true)
     }
 }

@@ -63,7 +63,9 @@ import Testing
     @Test(arguments: [
         ["quantization.weights.method=gptq"], ["quantize.transform=smoothquant"], ["quantize.rotation=hadamard"],
     ]) func `what the search decides is not given as well`(_ settings: [String]) throws {
-        #expect(throws: ConfigurationError.self) { try RunConfig(assignments: ["quantize.recipe=auto"] + settings) }
+        #expect(throws: ConfigurationError.self) {
+            try RunConfig(assignments: ["quantize.recipe=auto"] + settings).check(job: .quantize)
+        }
     }
 
     /// The embedded model has a head of its own; of a tied one, both are one matrix.
@@ -106,7 +108,7 @@ import Testing
         let opposite = needed.hasSuffix("true") ? "symmetric=false" : "symmetric=true"
         for (given, asked) in [(opposite, needed), (needed, "clip=none")] {
             #expect {
-                try RunConfig(assignments: settings + ["quantization.weights.\(given)"])
+                try RunConfig(assignments: settings + ["quantization.weights.\(given)"]).check(job: .quantize)
             } throws: {
                 "\($0)".contains("\(method) needs quantization.weights.\(asked)")
             }
@@ -126,7 +128,7 @@ import Testing
         // Symmetric, these are the integers of plain rounding.
         let rows = try #require(result["perplexity"]?.object)
         #expect(method != "absmax" || rows["quantized"] == rows["rtn"])
-        #expect(throws: ConfigurationError.self) { try RunConfig(assignments: whole).checkStorage(job: "eval") }
+        #expect(throws: ConfigurationError.self) { try RunConfig(assignments: whole).check(job: .eval) }
     }
 
     @Test func `GPTQ takes the columns of the largest inputs first where asked, and the folder needs no list of columns`()
@@ -187,7 +189,9 @@ import Testing
         let alone = try quantize(folder, "alone", settings)
         let named = try quantize(folder, "named", Array(settings.dropLast()) + ["quantize.transform=balance"])
         for key in ["rows", "method", "perplexity", "kl_divergence"] { #expect(named[key] == alone[key] && named[key] != nil) }
-        #expect(throws: ConfigurationError.self) { try RunConfig(assignments: settings + ["quantize.transform=balance"]) }
+        #expect(throws: ConfigurationError.self) {
+            try RunConfig(assignments: settings + ["quantize.transform=balance"]).check(job: .quantize)
+        }
     }
 
     @Test func `dense/ needs nothing online, whatever model/ does`() throws {
@@ -206,11 +210,11 @@ import Testing
     @Test func `rotations at run time go with some that are merged`() throws {
         for transform in ["none", "smoothquant", "balance"] {
             #expect(throws: ConfigurationError.self) {
-                try RunConfig(assignments: ["quantize.online=true", "quantize.transform=\(transform)"])
+                try RunConfig(assignments: ["quantize.online=true", "quantize.transform=\(transform)"]).check(job: .quantize)
             }
         }
         for more in ["quantize.transform=hadamard", "rotation.path=run", "quantize.recipe=auto"] {
-            _ = try RunConfig(assignments: ["quantize.online=true", more])
+            try RunConfig(assignments: ["quantize.online=true", more]).check(job: .quantize)
         }
     }
 
@@ -248,7 +252,7 @@ import Testing
     @Test func `rotations of a file and another transform are not both meant`() throws {
         for transform in ["hadamard", "smoothquant"] {
             #expect(throws: ConfigurationError.self) {
-                try RunConfig(assignments: ["rotation.path=run", "quantize.transform=\(transform)"])
+                try RunConfig(assignments: ["rotation.path=run", "quantize.transform=\(transform)"]).check(job: .quantize)
             }
         }
     }

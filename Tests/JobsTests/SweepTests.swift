@@ -162,6 +162,7 @@ import Testing
             try AtomicFile.write(summary, to: folder.file("summary.json"))
             try report.add(run, summary: folder.file("summary.json"))
         }
+        report.markFront()
         #expect(report.rows.map(\.model) == ["a", "a", "b"].map { folder.file($0) })
         #expect(report.rows.map(\.isOnFront) == [true, false, true])
         let same = "{job: eval, grid: {model.path: [\(folder.path)/a, \(folder.path)/b/../a]}}"
@@ -195,6 +196,37 @@ import Testing
         #expect(SweepChart(report.rows).svg.contains("<path d=\"M"))
     }
 
+    @Test func `the front is what its definition says, also of runs that are as good with as many bits`() throws {
+        let runs = (0..<60).map { seed in
+            // Few values, so that many are equal.
+            let (bits, perplexity) = (2 + seed * 7 % 5, 20 + seed * seed * 3 % 7 + seed % 2)
+            return (bits: Double(bits), perplexity: Double(perplexity), more: "\"model\": \"\(seed % 3)\"")
+        }
+        let rows = try report(runs).rows
+        for row in rows {
+            let own = try #require(row.point)
+            let isBeaten = rows.contains { other in
+                guard other.model == row.model, let point = other.point, point != own else { return false }
+                return point.bits <= own.bits && point.perplexity <= own.perplexity
+            }
+            #expect(row.isOnFront == !isBeaten)
+        }
+        #expect(Set(rows.map(\.isOnFront)).count == 2)
+    }
+
+    @Test func `the folder may be named in a file of settings`() throws {
+        try AtomicFile.write("out: \(folder.file("named"))/\n", to: folder.file("settings.yaml"))
+        try AtomicFile.write("runs: [{job: eval, settings: {training.steps: 300}}]", to: folder.file("grid.yaml"))
+        let settings = SettingsRequest(
+            file: folder.file("settings.yaml"),
+            assignments: [
+                "data.sequence_length=16", "data.eval.windows=1", "eval.compare=false", "training.warmup_steps=200",
+            ])
+        try SweepJob(folder.file("grid.yaml")).run(
+            JobRequest(settings, resume: .auto), Reporter(isSpeaking: false), on: LoopbackCommunicator())
+        #expect(PathKind(folder.file("named/eval/summary.json")) == .file)
+    }
+
     /// A report of runs with one row each, of as many bits and as good as given, and with what else their summaries say.
     private func report(_ runs: [(bits: Double, perplexity: Double, more: String)]) throws -> SweepReport {
         let seeds = runs.indices.map(String.init).joined(separator: ", ")
@@ -205,6 +237,7 @@ import Testing
             try AtomicFile.write("{\"rows\": [\(row)], \(made.more)}", to: folder.file("summary.json"))
             try report.add(run, summary: folder.file("summary.json"))
         }
+        report.markFront()
         return report
     }
 

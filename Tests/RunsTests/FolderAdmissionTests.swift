@@ -140,6 +140,28 @@ import Testing
         refusal("data.train.path (\(text)) is newer") { _ = try check("rotate", inputs) }
     }
 
+    @Test func `a key that is renewed changes no results`() throws {
+        let keys = temporary.file("run.keys")
+        try AtomicFile.write("", to: keys)
+        let settings = ["events.keys=\(keys)"]
+        try begin("rotate", settings)
+        try finish()
+        usleep(20_000)
+        try AtomicFile.write("other", to: keys)
+        #expect(try check("rotate", settings) == .finished)
+    }
+
+    @Test func `what names a file is a path, and a word that stands for none is not`() throws {
+        let words = ["model.path=embedded", "data.train.path=sampled", "rotation.path=none", "out=auto", "data.field=text"]
+        #expect(try RunConfig(assignments: words).descriptions.filter(\.isPath).isEmpty)
+        let paths = [
+            "model.path=a", "data.train.path=none", "data.eval.path=auto", "rotation.path=./none", "ternary.path=sampled",
+            "qat.rotations=a", "events.keys=a", "eval.trained=a", "out=none",
+        ]
+        let named = try RunConfig(assignments: paths).descriptions.filter(\.isPath).map { "\($0.path)=\($0.value)" }
+        #expect(Set(named) == Set(paths))
+    }
+
     @Test func `a run without checkpoints is finished, too`() throws {
         try begin("eval")
         try finish()

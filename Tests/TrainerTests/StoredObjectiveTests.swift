@@ -186,10 +186,8 @@ import Testing
     }
 
     @Test(arguments: [
-        ["rotation.objective=range", "rotation.train_weight_bits=4"], ["rotation.objective=whip", "rotation.pretrain_steps=3"],
-        ["rotation.objective=weights", "rotation.starts=2"], ["rotation.starts=2", "rotation.path=R.bin"],
-        ["rotation.tokens=0"], ["rotation.sequences=0"], ["rotation.starts=0"], ["rotation.objective=Range"],
-    ]) func `settings that contradict each other are refused`(_ settings: [String]) {
-        #expect(throws: ConfigurationError.self) { try RunConfig(assignments: settings) }
+        "rotation.tokens=0", "rotation.sequences=0", "rotation.starts=0", "rotation.objective=Range",
+    ]) func `values that mean nothing are refused`(_ setting: String) {
+        #expect(throws: ConfigurationError.self) { try RunConfig(assignments: [setting]) }
     }
 }

@@ -33,8 +33,7 @@ package struct SweepJob {
         let new = NewRunFolder(job: Self.name)
         defer { new.release() }
         let folder = try world.fromRoot {
-            let given = try RunConfig(assignments: request.settings.assignments.filter { $0.hasPrefix("out=") }).out
-            return given ?? request.runFolder ?? new.make()
+            try (request.settings.out() ?? request.runFolder ?? new.make()).withoutEndingSlashes
         }
         let place = SweepFolder(folder)
         let ledger = SweepLedger(in: folder)
@@ -72,7 +71,8 @@ package struct SweepJob {
             let report = try SweepReport(grid, ledger, in: folder)
             try report.write(to: folder)
             try ledger.end()
-            reporter.note("\n" + report.table + "\n\nsweep.csv, sweep.json and sweep.svg are in \(folder)")
+            let (csv, json, chart) = (SweepFolder.csvName, SweepFolder.jsonName, SweepFolder.chartName)
+            reporter.note("\n" + report.table + "\n\n\(csv), \(json) and \(chart) are in \(folder)")
             if let failure = report.firstFailure { throw failure }
         }
     }

@@ -48,6 +48,7 @@ struct SweepReport {
             case .failed(let error, let model): add(run, model, error)
             }
         }
+        markFront()
     }
 
     mutating func add(_ run: SweepGrid.Run, summary path: String) throws(FileError) {
@@ -67,7 +68,6 @@ struct SweepReport {
         }
         row.seconds = summary["seconds"]?.number
         rows.append(row)
-        markFront()
     }
 
     /// The evaluated windows as a summary tells them: by the digest of their tokens, or the seed that the model drew them with.
@@ -96,13 +96,16 @@ struct SweepReport {
         rows.append(row)
     }
 
-    /// Marks the Pareto front of perplexity against bits per weight, for each model and text.
-    private mutating func markFront() {
-        for index in rows.indices {
-            guard let own = rows[index].point else { continue }
-            rows[index].isOnFront = !rows.contains { other in
-                guard other.scale == rows[index].scale, let point = other.point else { return false }
-                return point.bits <= own.bits && point.perplexity <= own.perplexity && point != own
+    /// Marks the Pareto front of perplexity against bits per weight, for each model and text, once all runs are added.
+    mutating func markFront() {
+        let points = rows.indices.compactMap { index in rows[index].point.map { (index: index, point: $0) } }
+        for comparable in Dictionary(grouping: points, by: { rows[$0.index].scale }).values {
+            var last: Row.Point?
+            for (index, point) in comparable.sorted(by: { $0.point < $1.point }) {
+                // Those before it have no more bits, and the last of them on the front has the least perplexity.
+                guard last.map({ point == $0 || point.perplexity < $0.perplexity }) ?? true else { continue }
+                rows[index].isOnFront = true
+                last = point
             }
         }
     }
@@ -217,8 +220,10 @@ struct SweepReport {
 }
 
 extension SweepReport.Row {
-    struct Point: Equatable {
+    struct Point: Comparable {
         let bits: Double, perplexity: Double
+
+        static func < (a: Point, b: Point) -> Bool { (a.bits, a.perplexity) < (b.bits, b.perplexity) }
     }
 
     /// Rows of one scale can be compared.

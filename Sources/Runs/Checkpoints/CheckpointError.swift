@@ -4,7 +4,8 @@ package import Support
 package enum CheckpointError: ReportableError, Equatable {
     case nothing(String)
     case isFile(String)
-    case allDamaged(String, String)
+    /// `isOwn`: of the run's own folder, and not of another that the user has named.
+    case allDamaged(String, String, isOwn: Bool)
     case damaged(String, String)
     case otherVersion(String, Int)
     case differs(String, String)
@@ -28,8 +29,9 @@ package enum CheckpointError: ReportableError, Equatable {
         switch self {
         case .nothing(let path): "\(path): holds no checkpoint; \(Self.places)"
         case .isFile(let path): "\(path): is a file; \(Self.places)"
-        case .allDamaged(let folder, let problem):
-            "\(folder): no checkpoint can be read (the newest: \(problem)); --overwrite starts from the beginning"
+        case .allDamaged(let folder, let problem, let isOwn):
+            "\(folder): no checkpoint can be read (the newest: \(problem)); "
+                + (isOwn ? "--overwrite, without --resume, starts from the beginning" : "leave --resume out to start anew")
         case .damaged(let path, let problem): "\(path): \(problem)"
         case .otherVersion(let path, let version):
             "\(path): checkpoint of format \(version), which this program is too old for; it reads "

@@ -120,8 +120,9 @@ package final class RunCheckpoints<World: Communicator> {
             for note in notes.split(separator: "\n") { warn(String(note)) }
             return Saved(path: path, manifest: manifest)
         }
-        if let first { throw AgreedError(CheckpointError.allDamaged(folder.path, first.description)) }
-        return nil
+        guard let first, let place = candidates.first.map(parentDirectory(of:)) else { return nil }
+        let isOwn = isSamePlace(place, folder.path)
+        throw AgreedError(CheckpointError.allDamaged(place, first.description, isOwn: isOwn))
     }
 
     /// - Parameter damaged: what is wrong with the newest checkpoint, where this is an older one.

@@ -118,7 +118,7 @@ package enum FolderAdmission: Equatable {
                 path, job: job, difference: "its \(RunFolder.configurationName) cannot be read by this version")
         }
         guard let difference = config.difference(from: finished, of: job, ignoring: accepted) else {
-            if let setting = config.inputChanged(since: "\(path)/\(RunFolder.summaryName)") {
+            if let setting = config.inputChanged(since: "\(path)/\(RunFolder.summaryName)", of: job) {
                 throw FolderOccupied.otherInput(path, job: job, setting: setting)
             }
             return .finished
@@ -150,10 +150,12 @@ extension RunConfig {
     /// - Parameter removed: a result of ``resolved(_:of:)``.
     /// - Throws: ``FolderOccupied/input(_:setting:)``.
     func checkInputs(outside removed: Set<String>, of folder: String) throws(FolderOccupied) {
-        for key in descriptions where key.isText && key.path != "out" {
+        for key in descriptions where key.isPath && key.path != "out" {
             guard var path = Self.resolved(key.value) else { continue }
             // In a run's or a model's folder, a job reads files by fixed names.
-            let read = [path, "\(path)/model"].flatMap { folder in FolderContents.readNames.map { "\(folder)/\($0)" } }
+            let read = [path, "\(path)/\(RunFiles.model)"].flatMap { folder in
+                FolderContents.readNames.map { "\(folder)/\($0)" }
+            }
             guard removed.isDisjoint(with: read) else { throw .input(folder, setting: "\(key.path) (\(key.value))") }
             while path != "/" {
                 if removed.contains(path) { throw .input(folder, setting: "\(key.path) (\(key.value))") }
@@ -162,11 +164,13 @@ extension RunConfig {
         }
     }
 
-    /// The first setting whose file, or a file in whose folder, was modified after the file at `path`; nil where there is none.
-    func inputChanged(since path: String) -> String? {
+    /// The first setting that a job's numbers depend on and whose file, or a file in whose folder, was modified after the file
+    /// at `path`; nil where there is none.
+    func inputChanged(since path: String, of job: String) -> String? {
         guard let time = Self.modificationTime(path) else { return nil }
+        let identifying = identifyingSettings(of: job)
         let key = descriptions.first { key in
-            guard key.isText, key.path != "out" else { return false }
+            guard key.isPath, identifying[key.path] != nil else { return false }
             let files = (try? entries(ofFolder: key.value))?.map { "\(key.value)/\($0)" } ?? []
             return (files + [key.value]).contains { !Self.isFolder($0) && Self.modificationTime($0).map { $0 > time } ?? false }
         }

@@ -27,12 +27,16 @@ extension RunConfig {
         return result
     }
 
-    /// Keys of texts, which may be paths.
-    private static let textKeys = Set(((try? RunConfig())?.descriptions ?? []).filter(\.isText).map(\.path))
+    /// Keys of paths, with the words that stand for none.
+    private static let wordsForNoPath = Dictionary(
+        uniqueKeysWithValues: ((try? RunConfig())?.descriptions ?? []).compactMap { key in
+            key.wordForNoPath.map { (key.path, $0) }
+        })
 
     /// A setting's value, of a path the place, so that `a` and `./a` are the same.
     private static func meaning(of key: String, _ value: String) -> String {
-        textKeys.contains(key) ? resolved(value) ?? value : value
+        guard let word = wordsForNoPath[key], word != value else { return value }
+        return resolved(value) ?? value
     }
 
     private static func meaning(of settings: some Sequence<(key: String, value: String)>) -> String {

@@ -43,8 +43,8 @@ package struct NetworkBits: Sendable, Equatable {
     }
 }
 
-/// Ways to run one model, scored on the same windows: the table that `eval`, `rotate`, `ptq` and `qat` end with, and their
-/// scores in `summary.json`.
+/// Ways to run one model, scored on the same windows: the table that `eval`, `rotate`, `quantize`, `ptq` and `qat` end with,
+/// and their scores in `summary.json`.
 package struct ScoreTable: Sendable {
     /// One way to run the model, and its scores.
     package struct Row: Sendable {
