@@ -125,7 +125,7 @@ package struct QuantizationSettings: Sendable, Equatable {
         headBits = key(
             "head_bits", 16,
             "quantize and eval: bits of the head, one scale per row; 16: not rounded. Where the embedding is the head, and "
-                + "rotations give it no matrix of its own, as embedding_bits",
+                + "rotations give it no matrix of its own, as embedding_bits; eval scores other bits as a matrix of its own",
             bitChoices)
     }
 }

@@ -31,10 +31,7 @@ package struct EvaluateJob: Job {
         }
         if config.rotation.path != nil || config.eval.hadamard { try shape.checkRotatable(path) }
         try QuantizationRecipe(config, shape).checkGroups(learningWith: config.rotation, shape)
-        guard !config.quantization.isUniform else { return }
-        let plan = try WeightPlan(config, shape)
-        // Rotations make embedding and head two matrices.
-        if config.rotation.path == nil, !config.eval.hadamard { try plan.checkTables(tied: shape.tiesHead) }
+        if !config.quantization.isUniform { _ = try WeightPlan(config, shape) }
     }
 
     /// What is to be scored besides the model itself.

@@ -86,11 +86,6 @@ import Testing
             try quantize(folder, "tied", settings + ["model.path=\(tied)", "quantization.head_bits=8"])
         }
         #expect(error?.description.contains("quantization.head_bits") == true)
-        // Nor is it scored as if there were two matrices.
-        #expect(throws: AgreedError.self) {
-            try summary(
-                of: EvaluateJob(), in: folder, "eval", settings + ["model.path=\(tied)", "quantization.embedding_bits=8"])
-        }
         // transformers multiplies the codes of such a head.
         _ = try quantize(
             folder, "both",

@@ -133,11 +133,26 @@ import Testing
         // Longer than a tick of the clock that dates files.
         usleep(20_000)
         try AtomicFile.write("other", to: "\(model)/weights")
-        refusal("model.path (\(model)) is newer") { _ = try check("rotate", inputs) }
+        refusal("model.path (\(model)) has changed since") { _ = try check("rotate", inputs) }
         try finish()
         usleep(20_000)
         try AtomicFile.write("other", to: text)
-        refusal("data.train.path (\(text)) is newer") { _ = try check("rotate", inputs) }
+        refusal("data.train.path (\(text)) has changed since") { _ = try check("rotate", inputs) }
+    }
+
+    @Test func `a run whose text has other content is not finished, whatever its date`() throws {
+        let text = temporary.file("text.txt")
+        try AtomicFile.write("one", to: text)
+        let inputs = ["data.eval.path=\(text)"]
+        try begin("rotate", inputs)
+        try finish()
+        func record(_ digest: String) throws {
+            try AtomicFile.write(#"{"data": {"eval": {"sha256": "\#(digest)"}}}"#, to: "\(path)/summary.json")
+        }
+        try record(InputFile(text).sha256())
+        #expect(try check("rotate", inputs) == .finished)
+        try record(String(repeating: "0", count: 64))
+        refusal("data.eval.path (\(text)) has changed since") { _ = try check("rotate", inputs) }
     }
 
     @Test func `a key that is renewed changes no results`() throws {

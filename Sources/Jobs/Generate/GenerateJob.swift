@@ -53,6 +53,11 @@ package struct GenerateJob {
             // The template adds the special tokens itself, including the first one.
             return tokenizer.encode(try conversation(chat, staged.folder.folder.path), addSpecialTokens: false)
         }
+        let ignored = try world.agree { try GenerationRules.keys(ofFolder: staged.folder.folder.path) }
+        if !ignored.isEmpty, world.isRoot {
+            Console.printError(
+                "note: generation_config.json asks for \(ignored.joined(separator: ", ")), which generate does not follow")
+        }
         // Typing the prompt may take any time.
         let problem = try world.watch(longestWait: .seconds(config.watchdog.step))
         if let problem, world.isRoot { Console.printError("warning: \(problem)") }

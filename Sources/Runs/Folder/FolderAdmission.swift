@@ -38,7 +38,7 @@ enum FolderOccupied: ReportableError, Equatable {
         case .otherUnfinished(let path, let job, let difference):
             "\(path): holds an unfinished run of \(job) with other settings: \(difference); \(Self.advice)"
         case .otherInput(let path, let job, let setting):
-            "\(path): holds a finished run of \(job), and \(setting) is newer than its results; \(Self.advice)"
+            "\(path): holds a finished run of \(job), and \(setting) has changed since; \(Self.advice)"
         case .withoutCheckpoint(let path, let job):
             "\(path): holds a finished run of \(job) without a checkpoint, so that more steps cannot resume it "
                 + "(checkpoint.every was 0); \(Self.advice)"
@@ -118,7 +118,8 @@ package enum FolderAdmission: Equatable {
                 path, job: job, difference: "its \(RunFolder.configurationName) cannot be read by this version")
         }
         guard let difference = config.difference(from: finished, of: job, ignoring: accepted) else {
-            if let setting = config.inputChanged(since: "\(path)/\(RunFolder.summaryName)", of: job) {
+            let summary = "\(path)/\(RunFolder.summaryName)"
+            if let setting = try config.inputChanged(since: summary, of: job) ?? config.textChanged(since: summary) {
                 throw FolderOccupied.otherInput(path, job: job, setting: setting)
             }
             return .finished
@@ -175,6 +176,20 @@ extension RunConfig {
             return (files + [key.value]).contains { !Self.isFolder($0) && Self.modificationTime($0).map { $0 > time } ?? false }
         }
         return key.map { "\($0.path) (\($0.value))" }
+    }
+
+    /// The first text whose content is not what a finished run has recorded, whenever it was modified; nil where there is none.
+    ///
+    /// - Parameter summary: the run's `summary.json`.
+    func textChanged(since summary: String) throws -> String? {
+        let recorded = (try? InputFile.json(summary))?["data"]
+        for (part, path) in [("train", data.train.path), ("eval", data.eval.path)] {
+            guard let path, let digest = recorded?[part]?["sha256"]?.string, PathKind(path, followsLinks: true) == .file else {
+                continue
+            }
+            if try InputFile(path).sha256() != digest { return "data.\(part).path (\(path))" }
+        }
+        return nil
     }
 
     /// Nanoseconds; links are followed.
