@@ -83,7 +83,7 @@ import Testing
         let layer = try layer(hasMiddle: hasMiddle)
         try write(layer)
         let opened = try CompressedFolder(folder.file("model"))
-        #expect(!opened.isShared && !opened.isPlain && opened.folder.packed?.ternaryCount == 1)
+        #expect(!opened.isShared && !opened.isPlain && opened.folder.packed?.ternary.count == 1)
         #expect(try CompressedFolder.execution(of: folder.file("model")) == .plain)
         let parameters = try opened.folder.parameters()
         let index = try #require(parameters.named.firstIndex { $0.name == packed + ".weight" })
