@@ -23,6 +23,8 @@ package enum DataError: ReportableError, Equatable {
     case sequenceTooLong(length: Int, maximum: Int)
     /// `data.bos` asks for a token the tokenizer lacks.
     case noBeginToken(path: String)
+    /// The tokenizer's token that begins a text is none of the model's.
+    case beginTokenOutside(path: String, token: Int, vocabularySize: Int)
 
     package var exitCode: ExitCode {
         switch self {
@@ -57,6 +59,9 @@ package enum DataError: ReportableError, Equatable {
         case .sequenceTooShort(let length): "data.sequence_length: \(length) is too short; a window needs at least 2 tokens"
         case .sequenceTooLong(let length, let maximum):
             "data.sequence_length: \(length) is more than the model's maximum of \(maximum)"
+        case .beginTokenOutside(let path, let token, let size):
+            "\(path): the tokenizer's token that begins a text, \(token), is outside the model's vocabulary of \(size); "
+                + "tokenizer and model do not belong together"
         case .noBeginToken(let path):
             "data.bos: sequence, but the model of \(path) names no token that begins a text; set data.bos to none"
         }
