@@ -66,6 +66,17 @@ import Testing
         #expect(throws: FileError.self) { try Tokenizer(folder: folder.path) }
     }
 
+    @Test func `A text of many characters is split off like a short one`() throws {
+        var small = SmallTokenizer()
+        let bar = String(repeating: "b", count: 1024)
+        small.preTokenizer = #"""
+            {"type": "Sequence", "pretokenizers": [
+                {"type": "Split", "pattern": {"String": "\#(bar)"}, "behavior": "Removed"},
+                {"type": "ByteLevel", "add_prefix_space": false}]}
+            """#
+        #expect(try small.load().encode("a\(bar)abc", addSpecialTokens: false) == [0, 0, 4])
+    }
+
     /// What the token before has taken is not there for one that strips white space on its left. All but the third are what
     /// tokenizers 0.23 answers; there it fails.
     @Test func `white space that a token has stripped is no token of its own`() throws {
