@@ -74,6 +74,9 @@ package struct Tokenizer: Sendable {
         return (encoder.ids, encoder.lost)
     }
 
+    /// What the file's template puts around a text.
+    package var template: (before: [Int32], after: [Int32]) { (postProcessor.before, postProcessor.after) }
+
     /// The one token that the file's template puts in front of a text, if it is one.
     var templateBegin: Int32? { postProcessor.before.count == 1 ? postProcessor.before[0] : nil }
 
