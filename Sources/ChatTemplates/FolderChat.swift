@@ -21,9 +21,9 @@ package struct FolderChat {
         let settings = try Self.document(folder + "/tokenizer_config.json")
         let source = try Self.template(folder, settings)
         template = try ChatTemplate(source.text, place: source.place)
-        let map = try Self.document(folder + "/special_tokens_map.json")
+        let map = try Self.tokens(folder + "/special_tokens_map.json")
         var tokens = JSONObject()
-        for key in ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"] {
+        for key in Self.tokenKeys {
             let name = [settings[key], map[key]].lazy.compactMap { $0?.string ?? $0?["content"]?.string }.first
             if let name { tokens[key] = .string(name) }
         }
@@ -41,6 +41,24 @@ package struct FolderChat {
         variables["documents"] = .null
         variables["add_generation_prompt"] = true
         return try template.render(variables, now: now)
+    }
+
+    private static let tokenKeys = [
+        "bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token",
+    ]
+
+    /// A special_tokens_map.json: tokens by name or as objects with their content; of other keys than the known ones also
+    /// lists.
+    private static func tokens(_ path: String) throws(FileError) -> JSONValue {
+        let map = try document(path)
+        guard map == .null || map.object != nil else { throw FileError(.malformed, path, "is not a JSON object") }
+        for (key, value) in map.object?.members ?? [] {
+            let isToken = value == .null || value.string != nil || value["content"]?.string != nil
+            guard isToken || value.array != nil && !tokenKeys.contains(key) else {
+                throw FileError(.malformed, "\(path): \(key)", "is neither a token nor an object with its content")
+            }
+        }
+        return map
     }
 
     private static func document(_ path: String) throws(FileError) -> JSONValue {

@@ -44,20 +44,21 @@ struct LayerTarget {
         }
     }
 
-    /// States that all expressions of a configuration may have together, so that it is checked within seconds.
+    /// Names, and states of expressions, that a configuration may have in all, so that it is checked within seconds.
     static let budget = 8 * NameExpression.limit
 
     /// A key's names, one or a list.
     ///
-    /// - Parameter budget: reduced by the states of these expressions.
-    /// - Throws: `FileError` for an unsupported regular expression, with the place and the reason.
+    /// - Parameter budget: reduced by 1 for each name, and by the states of each expression.
+    /// - Throws: `FileError` for an unsupported regular expression, with the place and the reason, and where nothing is left
+    ///   of the budget.
     static func list(_ keys: HFConfig, _ key: String, _ budget: inout Int) throws(FileError) -> [LayerTarget] {
         let texts = if let one = keys.value(key)?.string { [one] } else { try keys.strings(key, default: []) }
         var result: [LayerTarget] = []
         for text in texts {
             do throws(NameExpression.Refusal) {
                 let target = try LayerTarget(text)
-                budget -= target.expression?.size ?? 0
+                budget -= target.expression?.size ?? 1
                 result.append(target)
             } catch {
                 let place = error.position + prefix.count
@@ -68,7 +69,7 @@ struct LayerTarget {
             }
             guard budget >= 0 else {
                 throw keys.failure(
-                    key, "has regular expressions of more than \(Self.budget) states in all; give fewer or simpler ones")
+                    key, "has more than \(Self.budget) names and states of regular expressions; give fewer or simpler ones")
             }
         }
         return result

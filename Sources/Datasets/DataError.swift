@@ -5,7 +5,7 @@ package enum DataError: ReportableError, Equatable {
     /// The file's ending is not a known one.
     case unknownFormat(path: String)
     /// It is named like text and is something else.
-    case notText(path: String, Disguise)
+    case notText(path: String, Impostor)
     case tooLarge(path: String, bytes: Int, limit: Int)
     /// There is no token in the file.
     case empty(path: String, skippedLines: Int = 0, first: String? = nil)
@@ -23,6 +23,8 @@ package enum DataError: ReportableError, Equatable {
     case sequenceTooLong(length: Int, maximum: Int)
     /// `data.bos` asks for a token the tokenizer lacks.
     case noBeginToken(path: String)
+    /// The tokenizer's token that begins a text is none of the model's.
+    case beginTokenOutside(path: String, token: Int, vocabularySize: Int)
 
     package var exitCode: ExitCode {
         switch self {
@@ -40,9 +42,9 @@ package enum DataError: ReportableError, Equatable {
             "\(path): the file's ending is not .txt, .jsonl or .safetensors; rename it to say what it is"
         case .tooLarge(let path, let bytes, let limit):
             "\(path): has \(bytes) bytes of text; at most \(limit) are accepted; store token ids as .safetensors instead"
-        case .notText(let path, let disguise): "\(path): \(disguise.description)"
+        case .notText(let path, let impostor): "\(path): \(impostor.problem)"
         case .empty(let path, let skipped, let first):
-            "\(path): contains no text" + (first.map { "; \(skipped) lines were skipped, the first of them \($0)" } ?? "")
+            "\(path): contains no text" + (first.map { "; \(counted(skipped, "line")) skipped, the first of them \($0)" } ?? "")
         case .mostlyDropped(let path, let dropped, let bytes):
             "\(path): \(dropped) of \(bytes) bytes of the text have no token in the model's vocabulary; "
                 + "give text the tokenizer was made for, or the complete tokenizer.json"
@@ -52,11 +54,14 @@ package enum DataError: ReportableError, Equatable {
         case .tokenOutside(let path, let position, let token, let size):
             "\(path): token \(token) at position \(position) is outside the model's vocabulary of \(size)"
         case .tooShort(let path, let longest, let needed):
-            "\(path): too little text for one window: \(longest) tokens where \(needed) are needed; "
+            "\(path): too little text for one window: \(counted(longest, "token")) where \(needed) are needed; "
                 + "give more text or a smaller data.sequence_length"
         case .sequenceTooShort(let length): "data.sequence_length: \(length) is too short; a window needs at least 2 tokens"
         case .sequenceTooLong(let length, let maximum):
             "data.sequence_length: \(length) is more than the model's maximum of \(maximum)"
+        case .beginTokenOutside(let path, let token, let size):
+            "\(path): the tokenizer's token that begins a text, \(token), is outside the model's vocabulary of \(size); "
+                + "tokenizer and model do not belong together"
         case .noBeginToken(let path):
             "data.bos: sequence, but the model of \(path) names no token that begins a text; set data.bos to none"
         }

@@ -27,7 +27,7 @@ package struct DataReport {
                 json[name] = .object(entry)
             }
             dropped += windows.source.lost.dropped
-            add(Self.loss(of: windows.source) + Self.beginnings(of: windows, tokenizer))
+            add(Self.loss(of: windows.source) + Self.beginnings(of: windows))
         }
         if evaluation == nil { json["eval"] = ["windows": .integer(windowsDrawn)] }
         json["dropped_bytes"] = .integer(dropped)
@@ -89,7 +89,7 @@ package struct DataReport {
         return lines.map(\.singleLine)
     }
 
-    private static func beginnings(of windows: Windows, _ tokenizer: Tokenizer?) -> [String] {
+    private static func beginnings(of windows: Windows) -> [String] {
         let source = windows.source
         if windows.begunAlready > 0 {
             return [

@@ -146,13 +146,16 @@ package struct TokenSource: Sendable {
         guard info.shape.count == 2 else {
             throw DataError.badTensor(path: path, problem: "has shape \(info.shape) instead of [n, T]")
         }
+        guard !info.shape.contains(0) else {
+            throw DataError.badTensor(path: path, problem: "has shape \(info.shape), which holds no token")
+        }
         let integers = try file.readInts(name)
         let tokens = integers.map { Int32(exactly: $0) ?? -1 }
         if let position = tokens.firstIndex(where: { $0 < 0 }) {
             throw DataError.badTensor(path: path, problem: "\(integers[position]) at position \(position) is not a token id")
         }
         let width = info.shape[1]
-        let starts = stride(from: 0, to: tokens.count, by: max(width, 1))
+        let starts = stride(from: 0, to: tokens.count, by: width)
         return TokenSource(path: path, tokens: tokens, documents: starts.map { $0..<$0 + width })
     }
 }

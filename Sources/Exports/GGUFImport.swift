@@ -30,6 +30,11 @@ package struct GGUFImport {
         _ writer: HFFolderWriter, _ model: GGUFModel, _ request: ExportRequest, digest: String
     ) throws -> ElementType {
         let tokenizer = try GGUFTokenizer(model.file)
+        let rows = model.description.architecture.vocabularySize
+        guard tokenizer.tokens.count == rows else {
+            throw model.file.failure(
+                "tokenizer.ggml.tokens", "has \(counted(tokenizer.tokens.count, "token")) for \(rows) rows of the embedding")
+        }
         let type = try request.elementType ?? exactType(model)
         let sources = model.entries.map { entry in
             TensorSource(entry.parameter, type, entry.shape) { .floats(try model.read(entry)) }
@@ -46,6 +51,11 @@ package struct GGUFImport {
         }
         try writer.write(config.text, as: "config.json")
         try tokenizer.write(to: writer)
+        do throws(FileError) {
+            _ = try Tokenizer(folder: writer.temporaryPath)
+        } catch {
+            throw error.calling("\(writer.temporaryPath)/tokenizer.json", "\(model.file.path): tokenizer.ggml")
+        }
         try compare(writer.temporaryPath, model, tokenizer, type)
         return type
     }

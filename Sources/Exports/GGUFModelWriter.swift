@@ -86,7 +86,7 @@ package struct GGUFModelWriter: ModelWriter {
         try request.checkFile("GGUF file", beginning: GGUFFile.magic)
         let (folder, packed) = try request.openModel(for: self)
         let form = try form(of: folder)
-        try checkTernaryBlocks(form, folder)
+        try checkValues(form, folder)
         let (tokenizer, notes) = try tokenizer(of: folder)
         let values = try general(folder, form) + form.values + tokenizer.values
         var lost = 0
@@ -143,11 +143,17 @@ package struct GGUFModelWriter: ModelWriter {
         }
     }
 
-    /// That TQ2_0 holds what it is to hold: only the values tell, and are read once more for it.
-    private func checkTernaryBlocks(_ form: GGUFForm, _ folder: ModelFolder) throws {
-        for entry in form.entries where encoding(entry) == .tq2_0 {
-            guard let obstacle = GGUFEncoding.tq2_0.obstacle(to: try source(entry, folder)) else { continue }
-            throw ExportError(.unfit, "\(folder.path): tensor \(entry.parameter)", obstacle)
+    /// That TQ2_0 and F16 hold what they are to hold: only the values tell, and are read once more for it.
+    private func checkValues(_ form: GGUFForm, _ folder: ModelFolder) throws {
+        for entry in form.entries {
+            let obstacle: String?
+            switch encoding(entry) {
+            case .tq2_0: obstacle = GGUFEncoding.tq2_0.obstacle(to: try source(entry, folder))
+            case .f16:
+                obstacle = ElementType.f16.obstacle(to: try source(entry, folder)).map { "\($0); use --format gguf-bf16" }
+            default: obstacle = nil
+            }
+            if let obstacle { throw ExportError(.unfit, "\(folder.path): tensor \(entry.parameter)", obstacle) }
         }
     }
 
@@ -156,7 +162,11 @@ package struct GGUFModelWriter: ModelWriter {
         // A run's folder is called as all runs' are: the run has the name.
         let names = (resolvedPath(folder.path) ?? "").split(separator: "/")
         let own = names.last == "model" && names.count > 1 ? names.dropLast().last : names.last
-        let name = own.map(String.init) ?? folder.architecture.type
+        var name = own.map(String.init) ?? folder.architecture.type
+        // What stands for a GGUF file is called as the file.
+        for ending in [GGUFImport.folderEnding, GGUFFile.ending] where name.hasSuffix(ending) && name != ending {
+            name.removeLast(ending.count)
+        }
         return [
             ("general.architecture", .string(form.architecture)), ("general.type", .string("model")),
             ("general.name", .string(name)), ("general.file_type", .uint32(precision.fileType)),

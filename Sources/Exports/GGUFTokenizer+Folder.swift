@@ -29,11 +29,13 @@ extension GGUFTokenizer {
         }
         let (tokens, types) = try self.tokens(document, rows: rows, path)
         let adds = try template(whole, path)
-        let ends = try whole.endTokens(ofFolder: folder, try HFConfig(folder + "/config.json"), vocabulary: rows)
-            .subtracting([whole.eosToken].compactMap(\.self)).sorted().map(Int.init)
+        var ends = try whole.endTokens(ofFolder: folder, try HFConfig(folder + "/config.json"), vocabulary: rows)
+            .sorted().map(Int.init)
+        let eos = whole.eosToken.map(Int.init) ?? ends.first
+        ends.removeAll { $0 == eos }
         let tokenizer = GGUFTokenizer(
             tokens: tokens, types: types, merges: try merges(document, path), pre: try preTokenizer(document, path),
-            bos: whole.bosToken.map(Int.init), eos: whole.eosToken.map(Int.init), padding: id("pad_token"),
+            bos: whole.bosToken.map(Int.init), eos: eos, padding: id("pad_token"),
             unknown: id("unk_token"), furtherEnds: Array(ends.prefix(furtherEnds.count)), addsBos: adds.bos, addsEos: adds.eos,
             chatTemplate: try TemplateSource(folder: folder, settings: settings)?.text)
         var notes = try self.notes(document, tokenizer, path)
@@ -100,15 +102,15 @@ extension GGUFTokenizer {
 
     /// Whether bos and eos are put around a text.
     private static func template(_ whole: Tokenizer, _ path: String) throws(ExportError) -> (bos: Bool, eos: Bool) {
-        let around = whole.encode("", addSpecialTokens: true).map(Optional.some)
-        let (bos, eos) = (whole.bosToken, whole.eosToken)
-        if around.isEmpty { return (false, false) }
-        if around == [bos] { return (true, false) }
-        if around == [eos] { return (false, true) }
-        if around == [bos, eos] { return (true, true) }
-        throw ExportError(
-            .unfit, "\(path): post_processor",
-            "puts other tokens around a text than bos and eos, which GGUF cannot express; use --format huggingface")
+        let (before, after) = whole.template
+        guard before.isEmpty || before.map(Optional.some) == [whole.bosToken],
+            after.isEmpty || after.map(Optional.some) == [whole.eosToken]
+        else {
+            throw ExportError(
+                .unfit, "\(path): post_processor",
+                "puts other tokens around a text than bos and eos, which GGUF cannot express; use --format huggingface")
+        }
+        return (!before.isEmpty, !after.isEmpty)
     }
 
     private static func notes(_ document: JSONValue, _ tokenizer: GGUFTokenizer, _ path: String) throws(ExportError) -> [String]

@@ -85,15 +85,15 @@ extension GGUFTokenizer {
         }
         (self.tokens, self.types, self.pre) = (tokens, types, pre)
         merges = try required("merges", "a list of strings", \.strings)
-        (bos, eos) = (try id("bos"), try id("eos"))
+        // llama.cpp stops at the ends of a turn and of a message, too, also where there is no other end.
+        let (end, endOfTurn, endOfMessage) = (try id("eos"), try id("eot"), try id("eom"))
+        (bos, eos) = (try id("bos"), end ?? endOfTurn ?? endOfMessage)
         (padding, unknown) = (try id("padding"), try id("unknown"))
-        var ends: Set<Int> = []
-        for name in Self.furtherEnds { if let end = try id(name), end != eos { ends.insert(end) } }
-        furtherEnds = ends.sorted()
+        furtherEnds = Set([endOfTurn, endOfMessage].compactMap(\.self)).filter { [eos] in $0 != eos }.sorted()
         addsBos = try value("add_bos_token", "true or false", \.bool) ?? pre.addsBos
         addsEos = try value("add_eos_token", "true or false", \.bool) ?? false
         chatTemplate = file["tokenizer.chat_template"]?.string
-        if let missing = addsBos && bos == nil ? "bos" : addsEos && eos == nil ? "eos" : nil {
+        if let missing = addsBos && bos == nil ? "bos" : addsEos && end == nil ? "eos" : nil {
             throw file.failure(Self.prefix + missing + "_token_id", "is missing, but the file says that every text has it")
         }
     }

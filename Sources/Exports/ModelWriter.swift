@@ -118,13 +118,14 @@ package struct ExportRequest: Sendable {
     /// - Parameters:
     ///   - kind: what is written, such as "GGUF file".
     ///   - beginning: of every such file; no other file is replaced, unless it is empty.
+    ///   - read: files that are read, where these are not all that the source holds; they are not replaced.
     /// - Throws: ``ExportError`` where something is at `out` that may not be replaced, or `out` is in no folder; `FileError`
     ///   where it cannot be read.
-    func checkFile(_ kind: String, beginning: [UInt8]) throws {
+    func checkFile(_ kind: String, beginning: [UInt8], read: [String]? = nil) throws {
         switch PathKind(out) {
         case .absent: try checkParent()
         case .file where overwrites:
-            guard !isRead else {
+            guard !(read.map { $0.contains { resolvedPath($0) == resolvedPath(out) } } ?? isRead) else {
                 throw ExportError(.place, out, "is part of what is read; give another name")
             }
             let file = try InputFile(out)
@@ -255,7 +256,7 @@ package enum ModelWriters {
     /// - Throws: ``ExportError`` for an unknown format.
     package static func named(_ name: String) throws(ExportError) -> any ModelWriter {
         guard let format = ExportFormat(rawValue: name) else {
-            throw ExportError(.place, "--format", "'\(name)' is not a format; use one of \(ExportFormat.names)")
+            throw ExportError(.place, name, "is not a format; use one of \(ExportFormat.names)")
         }
         return named(format)
     }
@@ -271,7 +272,8 @@ struct Provenance {
     init(_ folder: ModelFolder) throws(FileError) {
         digest = try folder.checkpoint.digest()
         let path = "\(folder.path)/\(HFFolderWriter.provenance)"
-        record = PathKind(path) == .absent ? nil : try InputFile.json(path)
+        // Not with `? nil :`, which would be JSON's null.
+        if PathKind(path) == .absent { record = nil } else { record = try InputFile.json(path) }
     }
 
     /// `provenance.json` of a form with numbers of its own: the record of what it was made from is within.

@@ -22,9 +22,11 @@ package struct RotationArchiveWriter: ModelWriter {
 
     /// As ``ModelWriter/write(_:)``: the rotations of a run, read back and compared bit for bit.
     package func write(_ request: ExportRequest) throws -> ExportReport {
-        try request.checkFile(fileName, beginning: TorchArchive.magic)
+        let isRun = PathKind(request.source) == .folder
+        let path = isRun ? "\(request.source)/\(Rotations.fileName)" : request.source
+        let own = isRun ? ["\(request.source)/\(fileName)"] : []
+        try request.checkFile(fileName, beginning: TorchArchive.magic, read: [path] + own)
         try checkReplaced(request.out)
-        let path = PathKind(request.source) == .folder ? "\(request.source)/\(Rotations.fileName)" : request.source
         guard PathKind(path) != .absent else {
             throw ExportError(.unfit, request.source, "holds no \(Rotations.fileName); give the run folder of a rotate")
         }

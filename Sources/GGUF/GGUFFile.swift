@@ -25,10 +25,13 @@ package final class GGUFFile: Sendable {
         keys = Dictionary(uniqueKeysWithValues: values.enumerated().map { ($0.element.key, $0.offset) })
     }
 
+    /// What the names of such files end in.
+    package static let ending = ".gguf"
+
     /// Whether a path names a file of this kind: by its ending, or by what it begins with.
     package static func isNamed(by path: String) -> Bool {
         guard PathKind(path, followsLinks: true) == .file else { return false }
-        guard !path.hasSuffix(".gguf") else { return true }
+        guard !path.hasSuffix(ending) else { return true }
         guard let file = try? InputFile(path), file.size >= magic.count else { return false }
         return (try? file.bytes(0..<magic.count)) == magic
     }

@@ -35,7 +35,11 @@ import Testing
         ("-n|abs", "7"), ("not 1 in l", "False"), ("4 not in l", "True"), ("1 < 2 <= 2 != 3", "True"), ("yes == 1", "True"),
         ("1 == 1.0", "True"), ("'a' < 'b'", "True"), ("nil or 'x'", "x"), ("'' and 1", ""), ("1 if yes", "1"), ("1 if no", ""),
         ("1 if no else 2 if no else 3", "3"), ("yes and not no", "True"), ("1.5 ~ nil ~ yes ~ no", "1.5NoneTrue"),
-        ("10000000000000000.0", "1e+16"),
+        ("10000000000000000.0", "1e+16"), ("9007199254740993 == 9007199254740992.0", "False"),
+        ("9007199254740992 == 9007199254740992.0", "True"), ("9007199254740993 > 9007199254740992.0", "True"),
+        ("9007199254740992.0 < 9007199254740993", "True"), ("9223372036854775807 < 9223372036854775808.0", "True"),
+        ("-9223372036854775808.0 < -9223372036854775807", "True"), ("-1 < -0.5", "True"), ("-0.5 < 0", "True"),
+        ("1 < 0.5", "False"), ("0.5 < 0", "False"),
     ]) func `operators are Python's`(_ expression: String, _ expected: String) throws {
         #expect(try render("{{ \(expression) }}") == expected)
     }
@@ -50,7 +54,8 @@ import Testing
         ("s.startswith((' H', 'x'))", "True"), ("u.find('日')", "4"), ("'e\\u0301' == '\\u00e9'", "False"),
         ("'aXbX'.strip('X')", "aXb"),
         ("m.content.text is defined", "False"), ("m.keys is defined", "True"), ("m['keys']", "1"),
-        ("'a\\nb'.splitlines()|length", "2"),
+        ("'a\\nb'.splitlines()|length", "2"), ("l|tojson(false, 1)", "[\n 1,\n 2,\n 3\n]"),
+        ("m|tojson(none, none, none, true)", #"{"content": "hi", "keys": 1, "role": "user"}"#),
     ]) func `text is Python's`(_ expression: String, _ expected: String) throws {
         #expect(try render("{{ \(expression) }}").utf8.elementsEqual(expected.utf8))
     }
@@ -107,7 +112,8 @@ import Testing
         ("{{ 1 // 0 }}", 1, "division"), ("{{ 9223372036854775807 + 1 }}", 1, "64 bits"),
         ("{{ range(1000000)|length }}", 1, "100000"), ("{{ f(*l) }}", 1, "'*'"),
         ("{% set m.x = 1 %}", 1, "namespace"), ("{{ m.items }}", 1, "a function"), ("{{ {1: 2} }}", 1, "key"),
-        ("{{ 'Σ'|lower }}", 1, "letters"),
+        ("{{ 'Σ'|lower }}", 1, "letters"), ("{{ l|tojson(2) }}", 1, "ensure_ascii"),
+        ("{{ l|tojson(separators=(',', ':')) }}", 1, "separators"), (#"{{ '\x-0' }}"#, 1, "is incomplete"),
     ]) func `what is not known is refused with its line`(_ template: String, _ line: Int, _ fragment: String) throws {
         let error = #expect(throws: TemplateError.self) { try render(template) }
         #expect(error?.line == line && error?.problem.contains(fragment) == true, "\(error?.description ?? "")")

@@ -25,6 +25,22 @@ import Testing
         #expect(try text() == "<s>hi</s>TrueTrue")
     }
 
+    @Test func `a map of special tokens holds tokens, and lists of others`() throws {
+        try settings(#"{"chat_template": "{{ bos_token }}{{ eos_token }}"}"#)
+        func map(_ json: String) throws { try AtomicFile.write(json, to: folder.file("special_tokens_map.json")) }
+        try map(
+            #"{"bos_token": "<s>", "eos_token": {"content": "</s>"}, "pad_token": null, "additional_special_tokens": ["a"]}"#)
+        #expect(try text() == "<s></s>")
+        for (json, fragment) in [
+            ("[]", "special_tokens_map.json: is not a JSON object"), (#"{"bos_token": 1}"#, "map.json: bos_token: is neither"),
+            (#"{"bos_token": ["<s>"]}"#, "map.json: bos_token: is neither"),
+            (#"{"eos_token": {"id": 1}}"#, "map.json: eos_token: is neither"),
+        ] {
+            try map(json)
+            #expect { try text() } throws: { ($0 as? FileError)?.exitCode == .data && "\($0)".contains(fragment) }
+        }
+    }
+
     @Test func `a file of its own counts before the key, and of several the one called default`() throws {
         try settings(#"{"chat_template": [{"name": "rag", "template": "r"}, {"name": "default", "template": "d"}]}"#)
         #expect(try text() == "d")

@@ -86,6 +86,8 @@ import Testing
         #expect(error?.description.contains("character 6: a look ahead") == true, "\(error?.description ?? "")")
         try list((0..<8).map { _ in "re:.{4000}" })
         let many = #expect(throws: FileError.self) { try list((0..<9).map { _ in "re:.{4000}" }) }
-        #expect(many?.description.contains("regular expressions of more than") == true)
+        #expect(many?.description.contains("more than 32768 names and states of regular expressions") == true)
+        try list(Array(repeating: "m", count: LayerTarget.budget))
+        #expect(throws: FileError.self) { try list(Array(repeating: "m", count: LayerTarget.budget + 1)) }
     }
 }

@@ -103,8 +103,8 @@ private func safetensors<Element: FixedWidthInteger>(_ type: String, _ shape: [I
         ("a.safetensors", safetensors("I32", [1, 2], [-1, 0] as [Int32]), "-1 at position 0 is not a token"),
         ("a.safetensors", safetensors("I32", [2], [0, 1] as [Int32]), "has shape [2]"),
         ("a.safetensors", safetensors("U8", [1, 2], [0, 1] as [UInt8]), "has type U8"),
-        ("a.safetensors", safetensors("I32", [0, 4], [] as [Int32]), "contains no text"),
-        ("a.safetensors", safetensors("I32", [4, 0], [] as [Int32]), "contains no text"),
+        ("a.safetensors", safetensors("I32", [0, 4], [] as [Int32]), "has shape [0, 4], which holds no token"),
+        ("a.safetensors", safetensors("I32", [4, 0], [] as [Int32]), "has shape [4, 0], which holds no token"),
     ])
     func `Data that cannot be used is refused in one line`(name: String, content: [UInt8], message: String) throws {
         let fixture = try DataFixture()
@@ -142,7 +142,7 @@ private func safetensors<Element: FixedWidthInteger>(_ type: String, _ shape: [I
         let none = try #require(throws: DataError.self) {
             try fixture.read("b.jsonl", "1\n2\n".utf8, lines: JSONLines(badLines: .skip))
         }
-        #expect(none.description.contains("2 lines were skipped, the first of them line 1"))
+        #expect(none.description.contains("contains no text; 2 lines skipped, the first of them line 1"))
     }
 
     @Test func `Bytes without a token are counted`() throws {
@@ -232,6 +232,7 @@ private func safetensors<Element: FixedWidthInteger>(_ type: String, _ shape: [I
         #expect(throws: DataError.noBeginToken(path: "ten")) { try Windows(source, length: 4, maximum: 64, bos: .sequence) }
         #expect(DataError.sequenceTooLong(length: 65, maximum: 64).exitCode == .configuration)
         #expect(DataError.tooShort(path: "ten", longest: 10, needed: 11).exitCode == .data)
+        #expect(DataError.tooShort(path: "a", longest: 1, needed: 8).description.contains(": 1 token where 8 are needed"))
     }
 }
 

@@ -156,6 +156,16 @@ import Testing
         #expect(maker.truncated == 0)
     }
 
+    @Test func `a token to begin texts with that the model does not have is refused`() throws {
+        let tokenizer = try Tokenizer(folder: EmbeddedModel.path)
+        let begin = Int(try #require(tokenizer.bosToken))
+        _ = try RequestMaker(tokenizer, vocabulary: begin + 1, length: 8, folder: "m")
+        let error = #expect(throws: FileError.self) {
+            try RequestMaker(tokenizer, vocabulary: begin, length: 8, folder: "m")
+        }
+        #expect(error?.description.hasPrefix("m/tokenizer_config.json: has token \(begin), but") == true)
+    }
+
     @Test func `a context that is too long loses its beginning, and is counted`() throws {
         var (maker, tokenizer) = try maker(length: 10)
         let context = (0..<20).map { "word \($0)" }.joined(separator: " ")

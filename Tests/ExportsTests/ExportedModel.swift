@@ -34,11 +34,12 @@ struct ExportedModel {
 
     @discardableResult
     func export(
-        _ format: String, to name: String, overwrites: Bool = false, shardBytes: Int = 1 << 30, type: ElementType? = nil
+        _ format: String, to name: String, from source: String = "model", overwrites: Bool = false, shardBytes: Int = 1 << 30,
+        type: ElementType? = nil
     ) throws -> ExportReport {
         try ModelWriters.named(format).write(
             ExportRequest(
-                source: file("model"), out: file(name), overwrites: overwrites, shardBytes: shardBytes, elementType: type))
+                source: file(source), out: file(name), overwrites: overwrites, shardBytes: shardBytes, elementType: type))
     }
 
     @discardableResult

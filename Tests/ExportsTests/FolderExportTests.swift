@@ -56,7 +56,10 @@ import Testing
             let metadata = try SafetensorsFile(model.file("out/" + shard)).metadata
             #expect(metadata["format"] == "pt" && metadata["program"]?.hasPrefix("sq-train ") == true)
             #expect(try metadata["source_sha256"] == Checkpoint(model.file("model")).digest())
+            #expect(metadata["source_provenance"] == nil)
         }
+        let keys = try InputFile.json(model.file("out/provenance.json")).object?.keys
+        #expect(keys?.contains("source_sha256") == true && keys?.contains("source_provenance") == false)
         #expect(try model.logits("out").elements == model.logits("model").elements)
     }
 
@@ -109,16 +112,13 @@ import Testing
         try model.export("gguf-f16", to: "norm.gguf")
         parameters.blocks[0][1] = Tensor(repeating: 1e6, parameters.blocks[0][1].shape)
         try folder.write(parameters, as: .f32, to: model.file("model"))
-        for (format, place) in [("huggingface", "out/model.safetensors"), ("gguf-f16", "out")] {
-            do {
-                try model.export(format, to: "out", type: .f16)
-                Issue.record("accepted")
-            } catch let error as FileError {
-                let beginning = model.file(place) + ": tensor "
-                #expect(error.place.hasPrefix(beginning) && error.problem.contains("beyond F16's range"), "\(error)")
-                #expect(try !entries(ofFolder: model.folder.path).contains { $0.hasPrefix("out") })
-            }
-        }
+        let error = #expect(throws: FileError.self) { try model.export("huggingface", to: "out", type: .f16) }
+        #expect(error?.place.hasPrefix(model.file("out/model.safetensors: tensor ")) == true, "\(error?.place ?? "")")
+        #expect(error?.problem.contains("beyond F16's range") == true)
+        let refusal = try #require(try model.refusal("gguf-f16"))
+        #expect(refusal.place.hasPrefix(model.file("model: tensor model.layers.0.")), "\(refusal)")
+        #expect(refusal.problem.hasSuffix("beyond F16's range; use --format gguf-bf16"), "\(refusal)")
+        #expect(try !entries(ofFolder: model.folder.path).contains { $0.hasPrefix("out") })
     }
 
     @Test func `rotations of a run become an R.bin with the same numbers`() throws {
@@ -133,6 +133,18 @@ import Testing
         #expect(archive.names == tensors.map(\.0))
         for (name, tensor) in tensors { #expect(try archive.read(name).elements == tensor.elements) }
         #expect(throws: ExportError.self) { _ = try ModelWriters.named("r-bin").write(request) }
+        // Beside what is read another one may be replaced, and the run's own not.
+        for name in ["run/X.bin", "run/X.bin", "run/R.bin"] {
+            _ = try ModelWriters.named("r-bin").write(
+                ExportRequest(source: folder.file("run"), out: folder.file(name), overwrites: true))
+        }
+        for name in ["run/R.bin", "run/rotations.safetensors"] {
+            let error = #expect(throws: ExportError.self) {
+                try ModelWriters.named("r-bin").write(
+                    ExportRequest(source: folder.file("run"), out: folder.file(name), overwrites: true))
+            }
+            #expect(error?.problem.hasPrefix("is part of what is read") == true, "\(name)")
+        }
         // Any ZIP archive begins so.
         let other = Array("PK\u{3}\u{4} and no rotations".utf8)
         try AtomicFile.write(other, to: folder.file("other.bin"))
@@ -163,7 +175,8 @@ import Testing
     }
 
     @Test func `an unknown format is refused with the known ones`() {
-        #expect(throws: ExportError.self) { _ = try ModelWriters.named("gguf-q5_k") }
+        let error = #expect(throws: ExportError.self) { try ModelWriters.named("gguf-q5_k") }
+        #expect(error?.description.hasPrefix("gguf-q5_k: is not a format; use one of huggingface, ") == true)
     }
 
     @Test func `each form that has a name has one writer`() {

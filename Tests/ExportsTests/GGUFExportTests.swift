@@ -146,6 +146,7 @@ import Testing
         let file = try GGUFFile(model.file("a.gguf"))
         #expect(file["sq_train.program"]?.string?.hasPrefix("sq-train ") == true)
         #expect(try file["sq_train.source_sha256"]?.string == Checkpoint(model.file("model")).digest())
+        #expect(file["sq_train.source_provenance"] == nil)
         #expect(file["general.quantization_version"] == .uint32(2) && file["general.file_type"] == .uint32(7))
     }
 

@@ -1,5 +1,6 @@
 import Dispatch
 import Foundation
+import GGUF
 import HuggingFace
 import Models
 import Support
@@ -22,6 +23,8 @@ import Testing
         let made = try FileManager.default.attributesOfItem(atPath: config)[.systemFileNumber] as? Int
         _ = try GGUFImport.folder(of: path)
         #expect(try FileManager.default.attributesOfItem(atPath: config)[.systemFileNumber] as? Int == made)
+        try model.export("gguf-f32", to: "again.gguf", from: "a.gguf.folder")
+        #expect(try GGUFFile(model.file("again.gguf"))["general.name"] == .string("a"))
         try FileManager.default.createSymbolicLink(atPath: model.file("b.gguf"), withDestinationPath: "a.gguf")
         #expect(try GGUFImport.folder(of: model.file("b.gguf")) == model.file("b.gguf.folder"))
         for folder in ["model", "absent"] { #expect(try GGUFImport.folder(of: model.file(folder)) == model.file(folder)) }

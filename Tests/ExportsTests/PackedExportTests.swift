@@ -97,6 +97,17 @@ import Testing
         }
     }
 
+    @Test func `only a file of ONNX is replaced by one`() throws {
+        _ = try makeTernary()
+        // Begins as one does.
+        let mine: [UInt8] = [8] + Array("mine".utf8)
+        try AtomicFile.write(mine, to: model.file("out"))
+        #expect(try model.refusal("onnx", overwrites: true)?.description.contains("is not an ONNX file") == true)
+        #expect(try InputFile.contents(of: model.file("out"), limit: 100) == mine)
+        try model.export("onnx", to: "factors.onnx")
+        #expect(try model.refusal("onnx", to: "factors.onnx", overwrites: true) == nil)
+    }
+
     @Test func `a layer's bias is in the file of ONNX`() throws {
         let biased = try PackedExportTests("qwen2_hf")
         let factors = try biased.makeTernary("q_proj")

@@ -50,6 +50,16 @@ func truncate(_ path: String, to size: Int) throws {
         }
     }
 
+    @Test func `text may begin as no other file does, and an archive as no text`() {
+        for text in ["<!-- a note -->", "<?xml?>", "Access to model", "\u{FEFF}a"] {
+            #expect(Impostor(text: text.utf8) == nil && Impostor(text.utf8) != nil, "\(text)")
+        }
+        #expect(Impostor(text: "PK\u{3}\u{4}".utf8) == .compressed("zip") && Impostor("PK\u{3}\u{4}".utf8) == nil)
+        for bytes in [[0xFF, 0xFE, 0x61, 0], [0x1F, 0x8B, 8], [0x28, 0xB5, 0x2F, 0xFD]] as [[UInt8]] {
+            #expect(Impostor(bytes) != nil && Impostor(bytes) == Impostor(text: bytes))
+        }
+    }
+
     @Test func `a file that is not there has exit code 66`() {
         #expect(code { _ = try InputFile(folder.file("absent")) } == .noInput)
         #expect(code { _ = try InputFile(folder.file("absent/below")) } == .noInput)

@@ -18,6 +18,11 @@ struct MalformedTokenizer: Sendable, CustomTestStringConvertible {
         self.message = message
     }
 
+    /// A component made of `count` times the same step.
+    private static func sequence(_ list: String, _ step: String, _ count: Int) -> String {
+        #"{"type": "Sequence", "\#(list)": [\#(Array(repeating: step, count: count).joined(separator: ", "))]}"#
+    }
+
     static let all = [
         MalformedTokenizer("negative id", "model.vocab: the id -1 is outside") { $0.vocabulary = #"{"a": -1, "b": 1}"# },
         MalformedTokenizer("huge id", "model.vocab: the id 4000000000 is outside") { $0.vocabulary = #"{"a": 4000000000}"# },
@@ -75,6 +80,33 @@ struct MalformedTokenizer: Sendable, CustomTestStringConvertible {
         MalformedTokenizer("merge of three", "model.merges[0]: is neither") { $0.merges = #"["a b c"]"# },
         MalformedTokenizer("merge that is a number", "model.merges[0]: is neither") { $0.merges = "[1]" },
         MalformedTokenizer("merges that are no list", "model.merges: is not a list") { $0.merges = "{}" },
+        MalformedTokenizer("too many steps", "normalizer.normalizers: has 65 elements; at most 64") {
+            $0.normalizer = sequence("normalizers", #"{"type": "NFC"}"#, 65)
+        },
+        MalformedTokenizer("too many pre-tokenizers", "pre_tokenizer.pretokenizers: has 65 elements; at most 64") {
+            $0.preTokenizer = sequence("pretokenizers", #"{"type": "Digits"}"#, 65)
+        },
+        MalformedTokenizer("too many steps in sequences", "pre_tokenizer.pretokenizers: has more than 64 steps") {
+            $0.preTokenizer = sequence("pretokenizers", sequence("pretokenizers", #"{"type": "Digits"}"#, 9), 8)
+        },
+        MalformedTokenizer("too many post-processors", "post_processor.processors: has 65 elements; at most 64") {
+            $0.postProcessor = sequence("processors", #"{"type": "ByteLevel"}"#, 65)
+        },
+        MalformedTokenizer("too many decoders", "decoder.decoders: has 65 elements; at most 64") {
+            $0.decoder = sequence("decoders", #"{"type": "Fuse"}"#, 65)
+        },
+        MalformedTokenizer("long split pattern", "pre_tokenizer.pattern: has more than 1024 characters") {
+            let text = String(repeating: "=", count: 60_000)
+            $0.preTokenizer = #"{"type": "Split", "pattern": {"String": "\#(text)"}, "behavior": "Isolated"}"#
+        },
+        MalformedTokenizer("long added token", "added_tokens[0].content: has 65537 bytes; at most 65536") {
+            $0.addedTokens = #"[{"id": 6, "content": "\#(String(repeating: "a", count: 65_537))"}]"#
+        },
+        MalformedTokenizer("added tokens that normalize to megabytes", "added_tokens: have more than 8388608 bytes") {
+            let long = String(repeating: "a", count: 900)
+            $0.normalizer = #"{"type": "Replace", "pattern": {"String": "a"}, "content": "\#(long)"}"#
+            $0.addedTokens = #"[{"id": 6, "content": "\#(String(repeating: "a", count: 10_000))"}]"#
+        },
         MalformedTokenizer("unknown regex", #"pre_tokenizer.pattern: the regular expression (a+)+$ is not supported"#) {
             $0.preTokenizer = #"{"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated"}"#
         },

@@ -56,10 +56,19 @@ private enum Fixtures {
         "(a+)+$", "a*b", #"\s+$|a"#, #"a\s+$"#, #"\w+"#, "a*b|a|a+", #"(?i:st)"#, "a{1,3}+", ".*", #"\s+(?!\S)|a"#,
         #"\p{Han}+"#, "[a-z", "$", "a*$",
         "a||b", "a*",
+        // The next four would take exponential time, or time in proportion to a high power.
+        String(repeating: "a?", count: 40) + "b", String(repeating: "(?:a|a)?", count: 30) + "b",
+        String(repeating: "a{1,16}", count: 6) + "b", Array(repeating: "a{1,16}b", count: 5).joined(separator: "|"),
+        String(repeating: "a", count: 1025),
         "a+b+c|a+", "(a|b)+", "[a&&b]", "[[a]]", "", "a{1000}", #"\1"#, "^a", #"\bx"#, "a+?", #"(?<=a)b"#,
     ])
     func `Other regular expressions are refused`(regex: String) {
         #expect(SplitPattern(regex: regex) == nil)
+    }
+
+    @Test func `Expressions that try few ways, or cannot fail after many, are not refused`() {
+        let long = ["b" + String(repeating: "a?", count: 40), String(repeating: "a", count: 1024)]
+        for regex in ["a?a?a?b", "a{1,16}b|(?:a|b)?c"] + long { #expect(SplitPattern(regex: regex) != nil, "\(regex)") }
     }
 
     @Test(.timeLimit(.minutes(2)), arguments: ["a", "A", " ", "\n", "a\n", "1", "\u{301}", "!", "漢"])

@@ -66,6 +66,30 @@ import Testing
         #expect(throws: FileError.self) { try Tokenizer(folder: folder.path) }
     }
 
+    @Test func `An empty list of tokens that end a text names none`() throws {
+        let folder = try TemporaryFolder()
+        var keys = JSONObject()
+        keys["eos_token_id"] = 2
+        let config = HFConfig(keys, path: "config.json")
+        let tokenizer = try SmallTokenizer().load()
+        func ends() throws -> Set<Int32> { try tokenizer.endTokens(ofFolder: folder.path, config, vocabulary: 6) }
+        for (list, expected) in [("[]", [2]), ("[0, 1]", [0, 1])] as [(String, Set<Int32>)] {
+            try AtomicFile.write(#"{"eos_token_id": \#(list)}"#, to: folder.file("generation_config.json"))
+            #expect(try ends() == expected)
+        }
+    }
+
+    @Test func `A text of many characters is split off like a short one`() throws {
+        var small = SmallTokenizer()
+        let bar = String(repeating: "b", count: 1024)
+        small.preTokenizer = #"""
+            {"type": "Sequence", "pretokenizers": [
+                {"type": "Split", "pattern": {"String": "\#(bar)"}, "behavior": "Removed"},
+                {"type": "ByteLevel", "add_prefix_space": false}]}
+            """#
+        #expect(try small.load().encode("a\(bar)abc", addSpecialTokens: false) == [0, 0, 4])
+    }
+
     /// What the token before has taken is not there for one that strips white space on its left. All but the third are what
     /// tokenizers 0.23 answers; there it fails.
     @Test func `white space that a token has stripped is no token of its own`() throws {

@@ -124,11 +124,15 @@ extension TemplateRenderer {
 
     private func json(_ input: TemplateValue, _ arguments: TemplateCallArguments) throws(TemplateFault) -> TemplateValue {
         let line = arguments.line
-        let values = try arguments.bound(to: ["indent", "ensure_ascii", "sort_keys"], of: "tojson")
-        let indent = try values[0].integer("tojson", line)
-        guard values[1]?.isTrue != true else { throw TemplateFault(line, "tojson with ensure_ascii is not supported") }
+        let values = try arguments.bound(to: ["ensure_ascii", "indent", "separators", "sort_keys"], of: "tojson")
+        let indent = try values[1].integer("tojson", line)
+        guard values[0]?.isTrue != true else { throw TemplateFault(line, "tojson with ensure_ascii is not supported") }
+        switch values[2] {
+        case nil, .some(.none): break
+        default: throw TemplateFault(line, "tojson with separators is not supported")
+        }
         guard (0...16).contains(indent ?? 0) else { throw TemplateFault(line, "tojson takes an indent of 0 to 16 here") }
-        var writer = TemplateJSON(indent: indent, sortsKeys: values[2]?.isTrue == true)
+        var writer = TemplateJSON(indent: indent, sortsKeys: values[3]?.isTrue == true)
         // No less than it takes: six bytes for a byte, and an indented line for a value.
         try budget.spend(bytes: input.weight * (8 + (indent ?? 0) * (input.depth + 1)), line)
         guard writer.write(input) else {

@@ -25,8 +25,9 @@ enum TemplateString {
                 text.append(byte)
             } else if let digits = [UInt8(ascii: "x"): 2, UInt8(ascii: "u"): 4, UInt8(ascii: "U"): 8][escape] {
                 guard position + digits <= source.count,
+                    source[position] != UInt8(ascii: "+"), source[position] != UInt8(ascii: "-"),
                     let value = UInt32(String(decoding: source[position..<position + digits], as: UTF8.self), radix: 16),
-                    source[position] != UInt8(ascii: "+"), let scalar = Unicode.Scalar(value)
+                    let scalar = Unicode.Scalar(value)
                 else {
                     throw TemplateFault(
                         line, "the escape \\\(Character(Unicode.Scalar(escape))) is incomplete or not a character")

@@ -152,14 +152,24 @@ enum TemplateNumber: Equatable {
         }
     }
 
+    // An integer and a float are compared as they are, and not as floats.
+
     static func == (a: TemplateNumber, b: TemplateNumber) -> Bool {
-        if case (.integer(let a), .integer(let b)) = (a, b) { return a == b }
-        return a.double == b.double
+        switch (a, b) {
+        case (.integer(let a), .integer(let b)): a == b
+        case (.float(let a), .float(let b)): a == b
+        case (.integer(let integer), .float(let float)), (.float(let float), .integer(let integer)):
+            Int(exactly: float) == integer
+        }
     }
 
     static func < (a: TemplateNumber, b: TemplateNumber) -> Bool {
-        if case (.integer(let a), .integer(let b)) = (a, b) { return a < b }
-        return a.double < b.double
+        switch (a, b) {
+        case (.integer(let a), .integer(let b)): a < b
+        case (.float(let a), .float(let b)): a < b
+        case (.integer(let a), .float(let b)): Int(exactly: b.rounded(.up)).map { a < $0 } ?? (b > 0)
+        case (.float(let a), .integer(let b)): Int(exactly: a.rounded(.down)).map { $0 < b } ?? (a < 0)
+        }
     }
 }
 

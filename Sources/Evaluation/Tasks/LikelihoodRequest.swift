@@ -22,14 +22,22 @@ package struct RequestMaker {
     /// Contexts that were too long, and lost their beginning.
     package private(set) var truncated = 0
 
-    /// - Throws: ``FileError`` where the tokenizer names neither token.
+    /// - Throws: ``FileError`` where the tokenizer names neither token, or one that the model does not have.
     package init(_ tokenizer: Tokenizer, vocabulary: Int, length: Int, folder: String) throws(FileError) {
         guard let prefix = tokenizer.bosToken ?? tokenizer.eosToken else {
             throw FileError(
                 .malformed, "\(folder)/tokenizer_config.json",
                 "names neither bos_token nor eos_token, one of which must stand before a text; add one")
         }
+        try Self.check([prefix], vocabulary, "\(folder)/tokenizer_config.json")
         (self.tokenizer, self.vocabulary, self.length, self.prefix) = (tokenizer, vocabulary, length, prefix)
+    }
+
+    private static func check(_ tokens: [Int32], _ vocabulary: Int, _ place: String) throws(FileError) {
+        guard let token = tokens.first(where: { $0 < 0 || Int($0) >= vocabulary }) else { return }
+        throw FileError(
+            .malformed, place,
+            "has token \(token), but the model has \(vocabulary) tokens; tokenizer and model do not belong together")
     }
 
     /// The requests of an item, in order.
@@ -48,11 +56,7 @@ package struct RequestMaker {
 
     private func encode(_ text: String, _ place: String, isWhole: Bool) throws(FileError) -> [Int32] {
         let tokens = tokenizer.encode(text, addSpecialTokens: isWhole)
-        if let token = tokens.first(where: { $0 < 0 || Int($0) >= vocabulary }) {
-            throw FileError(
-                .malformed, place,
-                "has token \(token), but the model has \(vocabulary) tokens; tokenizer and model do not belong together")
-        }
+        try Self.check(tokens, vocabulary, place)
         return tokens
     }
 

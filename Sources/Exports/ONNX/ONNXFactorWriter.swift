@@ -24,6 +24,7 @@ package struct ONNXFactorWriter: ModelWriter {
     /// As ``ModelWriter/write(_:)``: a graph for each ternary layer, in one file.
     package func write(_ request: ExportRequest) throws -> ExportReport {
         try request.checkFile("ONNX file", beginning: ONNXGraph.beginning)
+        try checkReplaced(request.out)
         let folder = try CompressedFolder(request.source).folder
         let linears = folder.architecture.linears.filter { folder.packed?.weights.contains($0.name + ".weight") ?? false }
         var (graph, weights) = (ONNXGraph(), 0)
@@ -52,5 +53,13 @@ package struct ONNXFactorWriter: ModelWriter {
             path: request.out, bytes: bytes(at: request.out), weights: weights,
             checked: "\(graph.initializers.count) tensors read back, equal to the factors",
             notes: ["the file holds the linears alone, each from NAME.input to NAME.output"])
+    }
+
+    /// Many files begin with the byte that an ONNX file does.
+    private func checkReplaced(_ out: String) throws {
+        guard PathKind(out) == .file, try InputFile(out).size > 0 else { return }
+        let bytes = try? InputFile.contents(of: out, limit: Self.largestFile)
+        guard bytes.flatMap(ONNXGraph.initializers(of:)) == nil else { return }
+        throw ExportError(.place, out, "exists and is not an ONNX file, so that it is not replaced; give another name")
     }
 }

@@ -23,7 +23,7 @@ package final class SafetensorsFile: Sendable {
         metadata = header.metadata
     }
 
-    /// - Throws: missing, if no tensor has this name.
+    /// - Throws: ``FileError`` where no tensor has this name.
     package func info(_ name: String) throws(FileError) -> TensorInfo {
         guard let info = tensors[name] else { throw FileError(.malformed, path, "tensor \(name) is missing") }
         return info

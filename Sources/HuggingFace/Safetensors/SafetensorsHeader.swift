@@ -33,8 +33,8 @@ struct SafetensorsHeader {
         guard length <= Self.maximumLength, 8 + Int(length) <= file.size else {
             let rule =
                 length <= Self.maximumLength ? "reaches past the end of \(file.size) bytes" : "is above \(Self.maximumLength)"
-            let impostor = Impostor.problem(try file.bytes(0..<min(file.size, Impostor.prefix)))
-            throw FileError(.malformed, path, impostor ?? "header length \(length) \(rule)")
+            let impostor = Impostor(try file.bytes(0..<min(file.size, Impostor.prefix)))
+            throw FileError(.malformed, path, impostor?.problem ?? "header length \(length) \(rule)")
         }
         let start = 8 + Int(length)
         let json = try file.bytes(8..<start)

@@ -1,6 +1,15 @@
 package import Support
 package import TensorCore
 
+extension ElementType {
+    /// Why a tensor cannot be written in this type: it has a finite value that F16 cannot hold; nil where it can.
+    package func obstacle(to tensor: Tensor) -> String? {
+        let largestHalf: Float = 65_519.996
+        guard self == .f16, tensor.isFinite, tensor.maxMagnitude > largestHalf else { return nil }
+        return "\(tensor.maxMagnitude) is beyond F16's range"
+    }
+}
+
 extension SafetensorsFile {
     /// Writes a safetensors file, atomically.
     ///
@@ -44,11 +53,10 @@ extension SafetensorsFile {
     package static func checkRange(
         of tensor: Tensor, as type: ElementType, named name: String, in path: String
     ) throws(FileError) {
-        let largestHalf: Float = 65_519.996
-        guard type == .f16, tensor.isFinite, tensor.maxMagnitude > largestHalf else { return }
+        guard let obstacle = type.obstacle(to: tensor) else { return }
         throw FileError(
             .malformed, "\(path): tensor \(name)",
-            "\(tensor.maxMagnitude) is beyond F16's range; store it as BF16 or F32 (model.dtype of a run, --dtype of export)")
+            "\(obstacle); store it as BF16 or F32 (model.dtype of a run, --dtype of export)")
     }
 
     /// Appends a tensor's elements as F32, F16 or BF16.

@@ -22,6 +22,9 @@ struct AddedTokens: Sendable {
     }
 
     private(set) var specialIDs: Set<Int32> = []
+    /// Bytes that one token, and all of them together, may be looked for by; no tokenizer in use reaches a fourth.
+    private static let longest = 1 << 16
+    private static let mostBytes = 1 << 23
     private let given: TokenMatcher
     private let normalized: TokenMatcher
 
@@ -47,11 +50,18 @@ struct AddedTokens: Sendable {
         specialIDs = Set(tokens.filter(\.isSpecial).map(\.id))
         var matchers: [Bool: [(content: [UInt8], token: Token)]] = [:]
         var same: [[UInt8]: Token] = [:]
+        var bytes = 0
         for token in tokens {
             var content = Array(token.content.utf8)
             if token.normalized, let normalizer {
                 content = normalizer.apply(to: content[...])
                 try Self.check(token, content, same.updateValue(token, forKey: content))
+            }
+            bytes += content.count
+            guard bytes <= Self.mostBytes else {
+                throw TokenizerError(
+                    key: "added_tokens",
+                    problem: "have more than \(Self.mostBytes) bytes of text in all, which are not accepted")
             }
             matchers[token.normalized, default: []].append((content, token))
         }
@@ -78,6 +88,9 @@ struct AddedTokens: Sendable {
         let special = try section.flag("special", default: false)
         let content = try section.string("content")
         guard !content.isEmpty else { throw section.failure("content", "is empty") }
+        guard content.utf8.count <= longest else {
+            throw section.failure("content", "has \(content.utf8.count) bytes; at most \(longest) are accepted")
+        }
         return Token(
             id: Int32(truncatingIfNeeded: try section.integer("id")), content: content, isSpecial: special,
             singleWord: try section.flag("single_word", default: false),

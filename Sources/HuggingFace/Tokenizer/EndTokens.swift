@@ -13,6 +13,7 @@ extension Tokenizer {
             guard let value = file.value("eos_token_id") else { continue }
             guard let ids = value.integer.map({ [$0] }) ?? value.integers, ids.allSatisfy((0..<vocabulary).contains)
             else { throw file.failure("eos_token_id", "is neither a token of the model nor a list of its tokens") }
+            guard !ids.isEmpty else { continue }
             return Set(ids.map(Int32.init))
         }
         return Set([eosToken].compactMap(\.self))

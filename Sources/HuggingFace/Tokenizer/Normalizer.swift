@@ -17,7 +17,9 @@ struct Normalizer: Sendable {
     private static let partLength = 1 << 16
 
     init(_ section: TokenizerSection) throws(TokenizerError) {
-        steps = try Self.steps(section)
+        var steps: [Step] = []
+        for part in try section.steps("normalizers") { if let step = try Self.step(part) { steps.append(step) } }
+        self.steps = steps
         let prefixes = steps.reduce(0) { if case .prepend(let prefix) = $1 { $0 + prefix.count } else { $0 } }
         let replacements = steps.compactMap { if case .replace(let replacement) = $0 { replacement } else { nil } }
         guard Replacement.growth(of: replacements) * Double(1 + prefixes) <= Self.growthLimit else {
@@ -27,17 +29,14 @@ struct Normalizer: Sendable {
         }
     }
 
-    private static func steps(_ section: TokenizerSection) throws(TokenizerError) -> [Step] {
+    /// nil for one that changes nothing.
+    private static func step(_ section: TokenizerSection) throws(TokenizerError) -> Step? {
         switch try section.type {
-        case "NFC": return [.composed]
+        case "NFC": return .composed
         case "Prepend":
             let prefix = Array(try section.string("prepend").utf8)
-            return prefix.isEmpty ? [] : [.prepend(prefix)]
-        case "Replace": return [.replace(try Replacement(section))]
-        case "Sequence":
-            var steps: [Step] = []
-            for step in try section.sections("normalizers") { steps += try Self.steps(step) }
-            return steps
+            return prefix.isEmpty ? nil : .prepend(prefix)
+        case "Replace": return .replace(try Replacement(section))
         case let type: throw section.unknownType(type, known: "NFC, Prepend, Replace and Sequence")
         }
     }

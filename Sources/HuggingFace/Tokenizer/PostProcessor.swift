@@ -8,26 +8,28 @@ struct PostProcessor: Sendable {
     init() {}
 
     init(_ section: TokenizerSection, vocabulary: Vocabulary) throws(TokenizerError) {
-        switch try section.type {
-        case "ByteLevel": break  // It moves offsets only, which are not computed here.
-        case "TemplateProcessing": try readTemplate(section, vocabulary)
-        case "Sequence":
-            for step in try section.sections("processors") {
-                let inner = try PostProcessor(step, vocabulary: vocabulary)
+        for step in try section.steps("processors") {
+            switch try step.type {
+            case "ByteLevel": break  // It moves offsets only, which are not computed here.
+            case "TemplateProcessing":
+                let inner = try Self.template(step, vocabulary)
                 before = inner.before + before
                 after += inner.after
+            case let type: throw step.unknownType(type, known: "ByteLevel, TemplateProcessing and Sequence")
             }
-        case let type: throw section.unknownType(type, known: "ByteLevel, TemplateProcessing and Sequence")
         }
     }
 
     /// The template for one text: special tokens around `A`.
-    private mutating func readTemplate(_ section: TokenizerSection, _ vocabulary: Vocabulary) throws(TokenizerError) {
+    private static func template(
+        _ section: TokenizerSection, _ vocabulary: Vocabulary
+    ) throws(TokenizerError) -> (before: [Int32], after: [Int32]) {
         let special = try section.section("special_tokens")
+        var (before, after): ([Int32], [Int32]) = ([], [])
         var sawText = false
         for piece in try section.sections("single") {
             if let token = try piece.section("SpecialToken") {
-                let ids = try Self.ids(of: try token.string("id"), in: special, section, vocabulary)
+                let ids = try ids(of: try token.string("id"), in: special, section, vocabulary)
                 if sawText { after += ids } else { before += ids }
             } else if try piece.section("Sequence")?.string("id") == "A", !sawText {
                 sawText = true
@@ -36,6 +38,7 @@ struct PostProcessor: Sendable {
             }
         }
         guard sawText else { throw section.failure("single", "does not contain the text A") }
+        return (before, after)
     }
 
     private static func ids(

@@ -10,7 +10,8 @@ enum PreTokenizer: Sendable {
 
     /// The steps a `pre_tokenizer` describes, in order.
     static func steps(_ section: TokenizerSection) throws(TokenizerError) -> [PreTokenizer] {
-        let steps = try flattened(section)
+        var steps: [PreTokenizer] = []
+        for step in try section.steps("pretokenizers") { steps.append(try PreTokenizer(step)) }
         for (i, step) in steps.enumerated() {
             if case .byteLevel = step, i + 1 < steps.count {
                 throw section.failure("pretokenizers", "ByteLevel is supported only as the last step")
@@ -19,19 +20,15 @@ enum PreTokenizer: Sendable {
         return steps
     }
 
-    private static func flattened(_ section: TokenizerSection) throws(TokenizerError) -> [PreTokenizer] {
+    private init(_ section: TokenizerSection) throws(TokenizerError) {
         switch try section.type {
-        case "Sequence":
-            var steps: [PreTokenizer] = []
-            for step in try section.sections("pretokenizers") { steps += try flattened(step) }
-            return steps
-        case "Split": return [.split(try Splitter(section))]
-        case "Digits": return [.split(.digits(individually: try section.flag("individual_digits", default: false)))]
+        case "Split": self = .split(try Splitter(section))
+        case "Digits": self = .split(.digits(individually: try section.flag("individual_digits", default: false)))
         case "ByteLevel":
             let usesPattern = try section.flag("use_regex", default: true)
             let addPrefixSpace = try section.flag("add_prefix_space", default: true)
-            return [.byteLevel(addPrefixSpace: addPrefixSpace, pattern: usesPattern ? .gpt2 : nil)]
-        case "Metaspace": return [.metaspace(try Metaspace(section))]
+            self = .byteLevel(addPrefixSpace: addPrefixSpace, pattern: usesPattern ? .gpt2 : nil)
+        case "Metaspace": self = .metaspace(try Metaspace(section))
         case let type: throw section.unknownType(type, known: "ByteLevel, Digits, Metaspace, Split and Sequence")
         }
     }
@@ -108,6 +105,9 @@ struct Splitter: Sendable {
         let given = try section.section("pattern")
         if let literal = given?["String"]?.string {
             guard !literal.isEmpty else { throw section.failure("pattern", "is empty") }
+            guard literal.unicodeScalars.count <= SplitPattern.longest else {
+                throw section.failure("pattern", "has more than \(SplitPattern.longest) characters, which are not accepted")
+            }
             pattern = SplitPattern(literal: literal)
         } else if let regex = given?["Regex"]?.string {
             guard let known = SplitPattern(regex: regex) else {

@@ -13,6 +13,11 @@ struct SplitPattern: Sendable {
     /// begins at the others of the same run, which end where it does.
     private let soleRun: CharacterSet?
 
+    /// The longest expression or text that is accepted, in characters.
+    static let longest = 1024
+    /// Ways that an expression may try at a place before it fails there; those of the known tokenizers try at most 15.
+    private static let mostWays = 64
+
     static let gpt2 = supported(#"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"#)
     /// A digit, fraction or the like, as the step `Digits` takes it, which knows those of Unicode 17 too.
     static let digit = supported("[\\p{N}\u{11DE0}-\u{11DE9}\u{16FF4}-\u{16FF6}]")
@@ -24,9 +29,11 @@ struct SplitPattern: Sendable {
 
     /// nil for an expression that is not supported.
     init?(regex: String) {
+        guard regex.unicodeScalars.count <= Self.longest else { return nil }
         var parser = RegexParser(regex)
         guard let alternatives = parser.alternatives(), (1...64).contains(alternatives.count) else { return nil }
         guard alternatives.allSatisfy({ $0.contains(where: \.takesSomething) }) else { return nil }
+        guard alternatives.reduce(0, { $0 + Self.ways($1) }) <= Self.mostWays else { return nil }
         soleRun = Self.soleRun(alternatives)
         for (index, nodes) in alternatives.enumerated() where soleRun == nil {
             guard Self.isLinear(nodes, before: alternatives[(index + 1)...]) else { return nil }
@@ -36,7 +43,7 @@ struct SplitPattern: Sendable {
 
     /// A text to be found as it is. - Precondition: it is not empty.
     init(literal: String) {
-        program = SplitProgram([literal.unicodeScalars.map { .run(CharacterSet($0), least: 1, most: 1, possessive: true) }])
+        program = SplitProgram([[.oneOf([literal.unicodeScalars.map { CharacterSet($0) }], isOptional: false)]])
         soleRun = nil
     }
 
@@ -45,6 +52,13 @@ struct SplitPattern: Sendable {
             alternatives[0].dropFirst().allSatisfy(\.isLook)
         else { return nil }
         return set
+    }
+
+    /// Ways through the parts of an alternative that are not without limit and after which something can fail: their product
+    /// is what can be tried in vain, `a?a?a?b` 8 times. No more than `mostWays` + 1.
+    private static func ways(_ nodes: [SplitProgram.Node]) -> Int {
+        let last = nodes.lastIndex(where: \.canFail) ?? 0
+        return nodes[..<last].reduce(1) { min($0 * $1.ways, mostWays + 1) }
     }
 
     /// Whether an alternative takes time in proportion to what is consumed in the end.
@@ -96,6 +110,15 @@ extension SplitProgram.Node {
         switch self {
         case .notBefore, .lineEnd: true
         case .run, .oneOf: false
+        }
+    }
+
+    /// In how many ways it may go on at a place, each at most once; 1 for a run without limit.
+    fileprivate var ways: Int {
+        switch self {
+        case .run(_, let least, let most, let possessive): possessive || most == .max ? 1 : most - least + 1
+        case .oneOf(let literals, let isOptional): literals.count + (isOptional ? 1 : 0)
+        case .notBefore, .lineEnd: 1
         }
     }
 

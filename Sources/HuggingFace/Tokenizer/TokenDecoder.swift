@@ -1,5 +1,5 @@
-/// Turns tokens back into text: each step maps a list of tokens to another; in the end they are joined.
-indirect enum TokenDecoder: Sendable {
+/// A step that turns tokens back into text: it maps a list of tokens to another; in the end they are joined.
+enum TokenDecoder: Sendable {
     case byteLevel
     case replace(Replacement)
     /// Tokens `<0x0A>` become the bytes they name; bytes that are not UTF-8 become one U+FFFD each.
@@ -9,11 +9,17 @@ indirect enum TokenDecoder: Sendable {
     /// Removes up to `start` and `stop` occurrences of a character from the ends of each token.
     case strip(content: [UInt8], start: Int, stop: Int)
     case metaspace(Metaspace)
-    case sequence([TokenDecoder])
 
     private static let replacementCharacter = Array("\u{FFFD}".utf8)
 
-    init(_ section: TokenizerSection) throws(TokenizerError) {
+    /// The steps a `decoder` describes, in order.
+    static func steps(_ section: TokenizerSection) throws(TokenizerError) -> [TokenDecoder] {
+        var steps: [TokenDecoder] = []
+        for step in try section.steps("decoders") { steps.append(try TokenDecoder(step)) }
+        return steps
+    }
+
+    private init(_ section: TokenizerSection) throws(TokenizerError) {
         switch try section.type {
         case "ByteLevel": self = .byteLevel
         case "Replace": self = .replace(try Replacement(section))
@@ -24,10 +30,6 @@ indirect enum TokenDecoder: Sendable {
             guard content.unicodeScalars.count == 1 else { throw section.failure("content", "is not one character") }
             self = .strip(content: Array(content.utf8), start: try section.integer("start"), stop: try section.integer("stop"))
         case "Metaspace": self = .metaspace(try Metaspace(section))
-        case "Sequence":
-            var steps: [TokenDecoder] = []
-            for step in try section.sections("decoders") { steps.append(try TokenDecoder(step)) }
-            self = .sequence(steps)
         case let type:
             throw section.unknownType(type, known: "ByteFallback, ByteLevel, Fuse, Metaspace, Replace, Strip and Sequence")
         }
@@ -44,7 +46,6 @@ indirect enum TokenDecoder: Sendable {
             tokens.enumerated().map { i, token in
                 metaspace.unmark(token, isFirst: i == 0)
             }
-        case .sequence(let steps): steps.reduce(tokens) { $1.apply(to: $0) }
         }
     }
 

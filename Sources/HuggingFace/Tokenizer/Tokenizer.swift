@@ -10,7 +10,7 @@ package struct Tokenizer: Sendable {
     private let model: BytePairModel
     private let addedTokens: AddedTokens
     private let postProcessor: PostProcessor
-    private let decoder: TokenDecoder?
+    private let decoder: [TokenDecoder]?
     /// The model's tokens and the added ones.
     private let vocabulary: Vocabulary
 
@@ -37,7 +37,8 @@ package struct Tokenizer: Sendable {
         let readsBytes = if case .byteLevel = preTokenizer.last { true } else { false }
         model = try BytePairModel(modelSection, alphabet: readsBytes ? .bytes : .scalars)
         var vocabulary = model.vocabulary
-        addedTokens = try AddedTokens(root.sections("added_tokens"), normalizer: normalizer, vocabulary: &vocabulary)
+        addedTokens = try AddedTokens(
+            root.sections("added_tokens", limit: .max), normalizer: normalizer, vocabulary: &vocabulary)
         guard vocabulary.size > 0 else { throw modelSection.failure("vocab", "is empty") }
         postProcessor =
             if let section = try root.section("post_processor") {
@@ -45,7 +46,7 @@ package struct Tokenizer: Sendable {
             } else {
                 PostProcessor()
             }
-        decoder = if let section = try root.section("decoder") { try TokenDecoder(section) } else { nil }
+        decoder = if let section = try root.section("decoder") { try TokenDecoder.steps(section) } else { nil }
         self.vocabulary = vocabulary
     }
 
@@ -72,6 +73,9 @@ package struct Tokenizer: Sendable {
         }
         return (encoder.ids, encoder.lost)
     }
+
+    /// What the file's template puts around a text.
+    package var template: (before: [Int32], after: [Int32]) { (postProcessor.before, postProcessor.after) }
 
     /// The one token that the file's template puts in front of a text, if it is one.
     var templateBegin: Int32? { postProcessor.before.count == 1 ? postProcessor.before[0] : nil }
@@ -106,7 +110,8 @@ package struct Tokenizer: Sendable {
         let kept = skipSpecialTokens ? ids.filter { !addedTokens.specialIDs.contains($0) } : ids
         let tokens = kept.compactMap { vocabulary.token($0) }
         guard let decoder else { return tokens.joined(separator: " ") }
-        return String(decoding: decoder.apply(to: tokens.map { Array($0.utf8) }).joined(), as: UTF8.self)
+        let parts = decoder.reduce(tokens.map { Array($0.utf8) }) { $1.apply(to: $0) }
+        return String(decoding: parts.joined(), as: UTF8.self)
     }
 }
 

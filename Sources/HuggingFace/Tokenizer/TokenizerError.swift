@@ -34,15 +34,33 @@ struct TokenizerSection {
         return try TokenizerSection(value, at: path(name))
     }
 
+    /// More than any tokenizer in use has of steps that a text goes through, or parts of a template.
+    private static let mostSteps = 64
+
     /// The objects of a list; an absent list is empty.
-    func sections(_ name: String) throws(TokenizerError) -> [TokenizerSection] {
+    func sections(_ name: String, limit: Int = mostSteps) throws(TokenizerError) -> [TokenizerSection] {
         guard let value = self[name] else { return [] }
         guard let list = value.array else { throw failure(name, "is not a list") }
+        guard list.count <= limit else { throw failure(name, "has \(list.count) elements; at most \(limit) are accepted") }
         var sections: [TokenizerSection] = []
         for (i, element) in list.enumerated() {
             sections.append(try TokenizerSection(element, at: "\(path(name))[\(i)]"))
         }
         return sections
+    }
+
+    /// The steps of a component in order: of a `Sequence` those that `list` names, with those of sequences in it; else the
+    /// component itself.
+    func steps(_ list: String) throws(TokenizerError) -> [TokenizerSection] {
+        guard try type == "Sequence" else { return [self] }
+        var steps: [TokenizerSection] = []
+        for part in try sections(list) {
+            steps += try part.steps(list)
+            guard steps.count <= Self.mostSteps else {
+                throw failure(list, "has more than \(Self.mostSteps) steps, which are not accepted")
+            }
+        }
+        return steps
     }
 
     func string(_ name: String) throws(TokenizerError) -> String {

@@ -19,8 +19,8 @@ package final class TorchArchive: Sendable {
     /// - Throws: ``FileError``.
     package init(_ path: String) throws(FileError) {
         file = try InputFile(path)
-        if let problem = Impostor.problem(try file.bytes(0..<min(file.size, Impostor.prefix))) {
-            throw FileError(.malformed, path, problem)
+        if let impostor = Impostor(try file.bytes(0..<min(file.size, Impostor.prefix))) {
+            throw FileError(.malformed, path, impostor.problem)
         }
         let zip = try ZipReader(file)
         let pickles = zip.entries.keys.filter { $0.hasSuffix("/data.pkl") }

@@ -60,10 +60,14 @@ package struct LanguageModelInputs {
             guard let path else { return nil }
             let source = try TokenSource(
                 contentsOf: path, lines: config.data.lines, vocabularySize: shape.vocabularySize, tokenizer: tokenizer)
+            let begin = config.data.bos == .sequence ? try tokenizer().bosToken : nil
+            if let begin, Int(begin) >= shape.vocabularySize {
+                throw DataError.beginTokenOutside(
+                    path: folderPath, token: Int(begin), vocabularySize: shape.vocabularySize)
+            }
             return try Windows(
-                source, length: config.data.sequenceLength, maximum: shape.maximumPositions,
-                bos: config.data.bos,
-                bosToken: config.data.bos == .sequence ? try tokenizer().bosToken : nil, limit: limit)
+                source, length: config.data.sequenceLength, maximum: shape.maximumPositions, bos: config.data.bos,
+                bosToken: begin, limit: limit)
         }
         training = needsTraining ? try windows(config.data.train.path, limit: .max) : nil
         evaluation = try windows(config.data.eval.path, limit: config.data.evalWindows ?? .max)

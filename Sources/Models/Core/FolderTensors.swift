@@ -105,8 +105,6 @@ extension Checkpoint {
     func hasHeadOfItsOwn(_ architecture: Architecture) throws(FileError) -> Bool {
         let (name, shape) = (architecture.head.name, architecture.head.shape)
         guard contains(name), let table = architecture.embedding?.name else { return false }
-        // An embedding of integers is no head of floats.
-        guard contains(table) else { return true }
         let found = try info(name)
         guard found.shape == shape else {
             throw FileError(.malformed, "\(folder): tensor \(name)", "has shape \(found.shape); config.json says \(shape)")
@@ -116,6 +114,8 @@ extension Checkpoint {
                 .malformed, "\(folder): tensor \(name)",
                 "holds \(found.type.rawValue) numbers, but nothing says how to convert them to weights")
         }
+        // An embedding of packed integers is no head of floats.
+        guard contains(table) else { return true }
         // Groups of rows, so that neither is held whole.
         let step = max(1, (1 << 22) / max(1, shape[1]))
         for first in stride(from: 0, to: shape[0], by: step) {

@@ -98,7 +98,7 @@ package final class InputFile: Sendable {
         do throws(JSONError) {
             return try JSONValue(parsing: bytes, depth: depth)
         } catch {
-            throw FileError(.malformed, path, Impostor.problem(bytes) ?? "byte \(error.offset): \(error.problem)")
+            throw FileError(.malformed, path, Impostor(bytes)?.problem ?? "byte \(error.offset): \(error.problem)")
         }
     }
 }
