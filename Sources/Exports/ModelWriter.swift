@@ -188,10 +188,24 @@ package struct ExportRequest: Sendable {
                 throw ExportError(
                     .place, out, "contains \(source), which is exported and would be removed with it; give another folder")
             }
+            if let other = otherEntry {
+                throw ExportError(
+                    .place, out, "holds \(other), which is no file of a model and would be removed with it; give another folder")
+            }
             try checkOutside()
         default:
             throw ExportError(
                 .place, out, "exists and is not a model's folder, so that it is not replaced; give the name of a new folder")
+        }
+    }
+
+    /// The first entry of the folder at `out`, by name, that no export writes, hidden files aside; nil where there is none.
+    private var otherEntry: String? {
+        let names = Set(HFFolderWriter.passedThrough + ["config.json", HFFolderWriter.provenance, "README.md"])
+        return ((try? entries(ofFolder: out)) ?? []).sorted().first { name in
+            guard PathKind("\(out)/\(name)", followsLinks: true) == .file else { return true }
+            let isWeights = name.hasSuffix(".safetensors") || name.hasSuffix(".safetensors.index.json")
+            return !names.contains(name) && !isWeights && !name.hasPrefix(".")
         }
     }
 
