@@ -190,7 +190,8 @@ package struct ExportRequest: Sendable {
             }
             if let other = otherEntry {
                 throw ExportError(
-                    .place, out, "holds \(other), which is no file of a model and would be removed with it; give another folder")
+                    .place, out,
+                    "holds \(other), which is no file of a model and would be removed with it; give another folder")
             }
             try checkOutside()
         default:

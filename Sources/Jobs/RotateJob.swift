@@ -197,15 +197,17 @@ package struct RotateJob: Job {
         let loop = TrainingLoop(
             config: config, windows: recipe.learner.objective.runsNetwork ? text : nil, tokensPerStep: learner.tokensPerStep,
             verb: "learning", automaticRate: TrainingSettings.automaticRate(config.rotation.objective))
-        let record = try !recipe.learns ? nil : loop.run(context, run.checkpoints, state: { learner.state }) {
-            step, batch, rate, metrics in
-            let result = try learner.step(
-                step, batch, globalSequences: config.training.batchSize, learningRate: rate, context.groups)
-            let error = try Trace.span(.cayley) { () throws(MPIError) in
-                try learner.orthogonalityError(over: context.communicator)
+        var record: StepRecord?
+        if recipe.learns {
+            record = try loop.run(context, run.checkpoints, state: { learner.state }) { step, batch, rate, metrics in
+                let result = try learner.step(
+                    step, batch, globalSequences: config.training.batchSize, learningRate: rate, context.groups)
+                let error = try Trace.span(.cayley) { () throws(MPIError) in
+                    try learner.orthogonalityError(over: context.communicator)
+                }
+                metrics["orthogonality_error"] = .double(error)
+                return result
             }
-            metrics["orthogonality_error"] = .double(error)
-            return result
         }
         try learner.finish()
         // Scoring does not need the steps' buffers.
@@ -288,13 +290,11 @@ package struct RotateJob: Job {
             recipe.startRow == nil ? nil : result.table.rotationWarning(steps: recipe.learns ? "training.steps" : nil),
         ]
         for line in ([pipeline.line, improvement.line] + warnings).compactMap(\.self) { context.reporter.note("\n" + line) }
-        let rates: [String]
-        if record == nil {
-            rates = []
-        } else {
+        var rates: [String] = []
+        if record != nil {
+            if outcome.tokensPerStep > 0 { rates.append("\(Int(summary.tokensPerSecond)) tokens/s, ") }
             let share = (100 * summary.modelFlopsUtilization).formatted(decimals: 0)
-            rates = (outcome.tokensPerStep > 0 ? ["\(Int(summary.tokensPerSecond)) tokens/s, "] : [])
-                + ["\(share) % of this machine's matrix-product peak; "]
+            rates.append("\(share) % of this machine's matrix-product peak; ")
         }
         context.reporter.note("\n" + rates.joined() + "results in \(context.folder.path)")
     }

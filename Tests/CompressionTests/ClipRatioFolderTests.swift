@@ -67,7 +67,8 @@ import Testing
 
     static let malformed: [(ratios: JSONValue, fragment: String)] = [
         (["downs": .double(0.5)], "downs"), (["down_input": .integer(0)], "not from 0.001"),
-        (["down_input": .double(1e-60)], "not from 0.001"), (["down_input": .double(1.6)], "to 1.5"), (["key": "0.9"], "key"), (.double(0.9), "clip_ratios"),
+        (["down_input": .double(1e-60)], "not from 0.001"), (["down_input": .double(1.6)], "to 1.5"),
+        (["key": "0.9"], "key"), (.double(0.9), "clip_ratios"),
     ]
 
     @Test(arguments: malformed)

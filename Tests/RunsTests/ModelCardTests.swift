@@ -10,7 +10,7 @@ import Testing
 @Suite struct ModelCardTests {
     private func card(
         _ settings: [String], isShared: Bool = true, activations: Int = 16, isPacked: Bool = true, isCopy: Bool = false,
-        sharedFormat: ExportFormat? = nil, ranks: Int = 1
+        sharedFormat: ExportFormat? = nil, ranks: Int = 1, earlier: [String] = []
     ) throws -> ModelCard {
         var results = JSONObject()
         results["rows"] = [
@@ -24,8 +24,15 @@ import Testing
             job: "quantize", try SettingsRequest(assignments: settings).configuration(job: "quantize"), source: "models/small",
             sourceDigest: "ab12", results,
             windows: "8 windows of 256 tokens of test.txt", isShared: isShared, sharedFormat: sharedFormat, isPacked: isPacked,
-            isCopy: isCopy,
-            ranks: ranks)
+            isCopy: isCopy, ranks: ranks, earlier: earlier)
+    }
+
+    @Test func `a run in unlike parts has a command that alone does not repeat it`() throws {
+        let card = try card([], earlier: ["the first 2 steps were taken on 4 × 1 (replicas × stages)"])
+        #expect(card.json["earlier_steps"]?.array?.count == 1)
+        #expect(card.text.contains("which alone does not repeat it, since the first 2 steps were taken on 4 × 1"))
+        let whole = try self.card([])
+        #expect(whole.json["earlier_steps"] == nil && !whole.text.contains("alone"))
     }
 
     @Test func `the command has what was set, as a shell takes it, and gives the same settings`() throws {

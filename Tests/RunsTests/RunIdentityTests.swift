@@ -67,6 +67,16 @@ import Testing
         #expect(rest?.hasPrefix("data.eval.path") == true)
     }
 
+    @Test func `what earlier steps were taken with is told`() throws {
+        var old = try identity(["training.steps=4", "data.train.path=a"])
+        var new = try identity(["training.steps=6"], data: "e")
+        (old.worldSize, new.worldSize) = (4, 2)
+        let told = old.changes(to: new, after: 4)
+        #expect(told.count == 3 && told[0] == "the first 4 steps followed the schedule of training.steps=4")
+        #expect(told[1].hasSuffix(" \(try #require(old.data)) (a)") && told[2].contains("taken on 4"))
+        #expect(old.changes(to: old, after: 4).isEmpty)
+    }
+
     @Test func `a text to evaluate on that has changed is refused, also where other data to learn from are accepted`() throws {
         var (old, new) = (try identity([]), try identity([]))
         (old.evaluation, new.evaluation) = ("a", "b")

@@ -146,6 +146,9 @@ struct LanguageModelRun<World: Communicator> {
             seconds: (.now - start) / .seconds(1), steps, ranks, results)
         summary.results["data"] = .object(inputs.dataSummary)
         summary.results["placement"] = try Placement(of: world).json
+        if !checkpoints.earlier.isEmpty {
+            summary.results["earlier_steps"] = .array(checkpoints.earlier.map { .string($0) })
+        }
         let cost = checkpoints.cost
         summary.results["checkpoints"] = [
             "written": .integer(cost.count), "stall_seconds": .double(cost.stallSeconds),
@@ -183,7 +186,7 @@ struct LanguageModelRun<World: Communicator> {
             windows: windows, isShared: written.isShared,
             sharedFormat: try SharedForm.format(of: written, isPadded: !config.quantization.weights.symmetric),
             isPacked: !written.isPlain, isCopy: name != RunFiles.model,
-            ranks: context.communicator.size)
+            ranks: context.communicator.size, earlier: checkpoints.earlier)
         try card.write(to: folder)
     }
 }

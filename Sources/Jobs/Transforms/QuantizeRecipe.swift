@@ -66,12 +66,13 @@ struct QuantizeRecipe {
         guard config.quantize.recipe != .auto, config.rotation.path == nil, ModelTransforms.named(transform).rotates,
             transform == .learned ? !rotation.learns : rotatesNothing
         else { return }
-        throw ConfigurationError(
-            "quantize.transform",
+        let problem =
             transform == .learned
-                ? "learned has nothing to learn where rotation.r1 and rotation.r2 are fixed; make one of them learned, or take "
-                    + "quantize.transform=hadamard" : "hadamard has nothing to rotate by where rotation.r1 and rotation.r2 are "
-                    + "none; make one of them hadamard, or take quantize.transform=none")
+            ? "learned has nothing to learn where rotation.r1 and rotation.r2 are fixed; make one of them learned, or take "
+                + "quantize.transform=hadamard"
+            : "hadamard has nothing to rotate by where rotation.r1 and rotation.r2 are none; make one of them hadamard, or take "
+                + "quantize.transform=none"
+        throw ConfigurationError("quantize.transform", problem)
     }
 
     /// What is done to activations at run time, after these transforms.

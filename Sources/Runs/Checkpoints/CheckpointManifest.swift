@@ -36,6 +36,8 @@ package struct CheckpointManifest: Equatable, Sendable {
     var files: [String: File]
     /// Losses and times of the steps so far.
     package var record: StepRecord
+    /// What these steps were taken with and later ones are not, a part of a sentence each, in order.
+    package var earlier: [String] = []
 
     private static let digestKey = "sha256"
     /// Also a limit of the factors of a layout.
@@ -65,6 +67,7 @@ package struct CheckpointManifest: Equatable, Sendable {
         ]
         var object = (content.object ?? JSONObject()).stamped
         object["evaluation_sha256"] = identity.evaluation.map { .string($0) }
+        if !earlier.isEmpty { object["earlier_steps"] = .array(earlier.map { .string($0) }) }
         object[Self.digestKey] = .string(Self.digest(object))
         return object
     }
@@ -116,11 +119,15 @@ package struct CheckpointManifest: Equatable, Sendable {
         }
         self.step = step
         run = json["run"]?.string ?? ""
+        earlier = json["earlier_steps"]?.array?.compactMap(\.string) ?? []
         record = StepRecord(firstLoss: first, lastLoss: last, timedSteps: timedSteps, timedSeconds: timedSeconds)
     }
 
-    init(identity: Identity, step: Int, run: String = "", files: [String: File], record: StepRecord) {
-        (self.identity, self.step, self.run, self.files, self.record) = (identity, step, run, files, record)
+    init(
+        identity: Identity, step: Int, run: String = "", files: [String: File], record: StepRecord, earlier: [String] = []
+    ) {
+        (self.identity, self.step, self.run, self.files) = (identity, step, run, files)
+        (self.record, self.earlier) = (record, earlier)
     }
 }
 
@@ -156,6 +163,23 @@ extension CheckpointManifest.Identity {
             return acceptsOtherData && RunConfig.isTextKey(key) || acceptsRelayout && Self.isLayoutKey(key)
         }
         return difference.map { $0.description + (Self.isLayoutKey($0.key) ? Self.relayoutAdvice : "") }
+    }
+
+    /// What the first `step` steps, of this run, were taken with and those of `later` are not, a part of a sentence each.
+    func changes(to later: Self, after step: Int) -> [String] {
+        let steps = RunConfig.stepsKey
+        var result: [String] = []
+        if let before = settings[steps], let now = later.settings[steps], before != now {
+            result.append("the first \(counted(step, "step")) followed the schedule of \(steps)=\(before)")
+        }
+        if let data, data != later.data {
+            let path = settings["data.train.path"].map { " (\($0))" } ?? ""
+            result.append("the first \(counted(step, "step")) learned from windows with SHA-256 \(data)\(path)")
+        }
+        if worldSize != later.worldSize || layout != later.layout {
+            result.append("the first \(counted(step, "step")) were taken on \(arrangement)")
+        }
+        return result
     }
 
     private static func isLayoutKey(_ key: String) -> Bool { key == layoutKey || RunConfig.isLayoutKey(key) }

@@ -52,6 +52,8 @@ package final class RunCheckpoints<World: Communicator> {
     package private(set) var cost = Cost()
     /// nil for a run from the beginning.
     package private(set) var resumed: Saved?
+    /// What steps before this attempt were taken with and its own are not, on rank 0; see ``CheckpointManifest/earlier``.
+    package private(set) var earlier: [String] = []
 
     /// Looks for the newest checkpoint that can be read; damaged ones are reported and skipped. Collective.
     ///
@@ -116,7 +118,10 @@ package final class RunCheckpoints<World: Communicator> {
                 continue
             }
             try world.agree { if world.isRoot { try check(manifest, path, insteadOf: first) } }
-            let notes = try world.fromRoot { try changes(since: manifest, path).joined(separator: "\n") }
+            let notes = try world.fromRoot {
+                earlier = try manifest.earlier + manifest.identity.changes(to: identity.value(), after: manifest.step)
+                return try changes(since: manifest, path).joined(separator: "\n")
+            }
             for note in notes.split(separator: "\n") { warn(String(note)) }
             return Saved(path: path, manifest: manifest)
         }
@@ -220,7 +225,7 @@ package final class RunCheckpoints<World: Communicator> {
 
     /// - Parameter entries: size and digest of every rank's file.
     private func commit(_ step: Int, _ record: StepRecord, _ entries: [[UInt8]]) -> BackgroundWork<Bool> {
-        let (folder, identity, run, keep) = (self.folder, self.identity, self.run, settings.keep)
+        let (folder, identity, run, earlier, keep) = (self.folder, self.identity, self.run, self.earlier, settings.keep)
         return BackgroundWork {
             var files: [String: CheckpointManifest.File] = [:]
             for (rank, text) in entries.enumerated() {
@@ -229,7 +234,9 @@ package final class RunCheckpoints<World: Communicator> {
             }
             try RunFolder.synchronizeMetrics(parentDirectory(of: folder.path))
             try folder.commit(
-                CheckpointManifest(identity: identity.value(), step: step, run: run, files: files, record: record), keep: keep)
+                CheckpointManifest(
+                    identity: identity.value(), step: step, run: run, files: files, record: record, earlier: earlier),
+                keep: keep)
             return true
         }
     }

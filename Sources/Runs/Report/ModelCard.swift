@@ -27,6 +27,8 @@ package struct ModelCard: Sendable {
     private let isCopy: Bool
     /// The export format in which other programs could run it, where they cannot load the folder itself.
     private let sharedFormat: ExportFormat?
+    /// Why the command alone does not repeat the run; see ``CheckpointManifest/earlier``.
+    private let earlier: [String]
 
     /// - Parameters:
     ///   - source: the folder that the model was made from; `sourceDigest`: of its checkpoint.
@@ -37,10 +39,13 @@ package struct ModelCard: Sendable {
     ///   - sharedFormat: the export format in which other programs could run it, where they cannot load the folder itself.
     ///   - isCopy: whether the folder holds the weights of a packed one as floats.
     ///   - ranks: number of ranks that made it.
+    ///   - earlier: what steps of earlier attempts were taken with otherwise.
     package init(
         job: String, _ config: RunConfig, source: String, sourceDigest: String, _ results: JSONObject, windows: String,
-        isShared: Bool, sharedFormat: ExportFormat? = nil, isPacked: Bool, isCopy: Bool = false, ranks: Int = 1
+        isShared: Bool, sharedFormat: ExportFormat? = nil, isPacked: Bool, isCopy: Bool = false, ranks: Int = 1,
+        earlier: [String] = []
     ) {
+        self.earlier = earlier
         (self.job, self.source, self.sourceDigest, self.windows) = (job, source, sourceDigest, windows)
         (self.isShared, self.isPacked, self.isCopy, seed) = (isShared, isPacked, isCopy, config.training.seed)
         self.sharedFormat = sharedFormat
@@ -70,6 +75,7 @@ package struct ModelCard: Sendable {
         result[ProgramVersion.key] = .string(ProgramVersion.name)
         result["job"] = .string(job)
         result["command"] = .string(command)
+        if !earlier.isEmpty { result["earlier_steps"] = .array(earlier.map { .string($0) }) }
         result["seed"] = .integer(seed)
         result["source"] = .string(source)
         result["source_sha256"] = .string(sourceDigest)
@@ -100,6 +106,11 @@ package struct ModelCard: Sendable {
         return .object(result)
     }
 
+    private var earlierNote: String {
+        earlier.isEmpty
+            ? "" : "which alone does not repeat it, since \(earlier.joined(separator: ", ")),\n"
+    }
+
     /// The card, in the form of the Hugging Face hub.
     package var text: String {
         """
@@ -115,8 +126,8 @@ package struct ModelCard: Sendable {
 
             \(command)
 
-        from a checkpoint with SHA-256 `\(sourceDigest)`. Paths are those of the machine that it was made on, relative ones from
-        where the command was run.
+        \(earlierNote)from a checkpoint with SHA-256 `\(sourceDigest)`. Paths are those of the machine that it was made on,
+        relative ones from where the command was run.
 
         | | bits per weight | bits of inputs, keys, values | perplexity | KL to full precision (nats) |
         |---|---|---|---|---|
