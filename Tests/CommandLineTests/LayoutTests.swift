@@ -17,7 +17,7 @@ extension CommandLineTests {
             let stages = 2 * (try layers(model)) + 1
             let large = settings("training.batch_size=\(2 * stages)")
             let cases: [([String], Int, String)] = [
-                (settings("parallel.data=2", "parallel.pipeline=2"), 2, "but there are 2 ranks"),
+                (settings("parallel.data=2", "parallel.pipeline=2"), 2, "and the job has 2 ranks;"),
                 (settings("parallel.pipeline=\(stages)") + large, stages, "more than the \(stages - 1) that"),
                 (settings("parallel.pipeline=2", "parallel.microbatches=1"), 2, "less than one for each of 2 stages"),
                 (settings("parallel.pipeline=2", "parallel.microbatches=3"), 2, "more than the 2 sequences"),
