@@ -214,7 +214,8 @@ struct Supervisor {
                 "mpirun has started no rank here for \(limit.components.seconds) s: it waits for a host that does not answer, "
                     + "and is killed")
         }
-        for process in ChildProcesses.of(mpirun) + [mpirun] { kill(process, SIGKILL) }
+        // It comes first: if those that it waits for ended before it, it could end by itself, as if nothing had failed.
+        for process in [mpirun] + ChildProcesses.of(mpirun) { kill(process, SIGKILL) }
     }
 
     /// Waits, unless a signal asks to stop.
