@@ -42,18 +42,25 @@ package enum GivenPath {
 extension RunConfig {
     /// This configuration with the files that are meant where it names run folders.
     ///
-    /// - Throws: see `GivenPath/model(_:)`.
+    /// - Throws: see `GivenPath/model(_:)`; `FileError` for a folder without the file that is meant.
     package func resolvingRunFolders() throws -> RunConfig {
         var changed: [String: String] = [:]
+        func file(_ path: String, inRun name: String) throws(FileError) -> String {
+            let file = GivenPath.file(path, inRun: name)
+            guard PathKind(file, followsLinks: true) != .folder else {
+                throw FileError(.missing, path, "holds no \(name); give the folder of a run that has made one, or the file")
+            }
+            return file
+        }
         func replace(_ key: String, _ path: String?, by resolved: (String) throws -> String) rethrows {
             guard let path else { return }
             let result = try resolved(path)
             if result != path { changed[key] = result }
         }
         try replace("model.path", model.path) { try GivenPath.model($0) }
-        replace("rotation.path", rotation.path) { GivenPath.file($0, inRun: RunFiles.rotations) }
-        replace("qat.rotations", qat.rotations) { GivenPath.file($0, inRun: RunFiles.rotations) }
-        replace("ternary.path", ternary.path) { GivenPath.file($0, inRun: RunFiles.factors) }
+        try replace("rotation.path", rotation.path) { try file($0, inRun: RunFiles.rotations) }
+        try replace("qat.rotations", qat.rotations) { try file($0, inRun: RunFiles.rotations) }
+        try replace("ternary.path", ternary.path) { try file($0, inRun: RunFiles.factors) }
         return try with(changed)
     }
 }

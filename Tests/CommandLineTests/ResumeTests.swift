@@ -311,7 +311,7 @@ extension CommandLineTests {
             }
             try refused("rotate", ["training.seed=3"], because: "training.seed was 0 and is 3")
             try refused("train", because: "holds a run of rotate, and this is train")
-            try refused(ranks: 2, because: "1 ranks, and there are 2")
+            try refused(ranks: 2, because: "1 rank, and there are 2")
             var bytes = try model.read("model/model.safetensors")
             bytes[bytes.count - 4] ^= 1
             try model.write(bytes, to: "model/model.safetensors")
@@ -324,12 +324,18 @@ extension CommandLineTests {
         @Test func `other training data under the same path is refused, or accepted with a word`() throws {
             _ = try run("rotate", out: "out")
             try interrupt("out")
-            try model.writeTokens(to: "data.safetensors", except: [5: 2])
+            // Beyond the two windows that are scored.
+            try model.writeTokens(to: "data.safetensors", except: [40: 2])
             let refused = try run("rotate", out: "out", code: 78)
             #expect(
                 refused.errorLines.count == 1 && refused.errorLines.first?.contains("training data has other content") == true)
             let accepted = try run("rotate", out: "out", flags: ["--allow-other-data"])
             #expect(accepted.output.contains("training data has changed") && accepted.output.contains("resumes after step 4"))
+            // Within them.
+            try interrupt("out", after: 6)
+            try model.writeTokens(to: "data.safetensors", except: [5: 2, 40: 2])
+            let other = try run("rotate", out: "out", flags: ["--allow-other-data"], code: 78)
+            #expect(other.errorLines.first?.contains("text to evaluate on has other content") == true, "\(other.errors)")
         }
 
         @Test func `no checkpoint where the user names one is 66`() throws {

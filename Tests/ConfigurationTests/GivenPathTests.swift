@@ -37,6 +37,14 @@ import Testing
         }
     }
 
+    @Test func `a folder without the file that is meant is refused by name`() throws {
+        let folder = try TemporaryFolder()
+        try run(folder, "run/rotations.safetensors")
+        let config = try RunConfig(assignments: ["ternary.path=\(folder.file("run"))"])
+        let error = #expect(throws: FileError.self) { try config.resolvingRunFolders() }
+        #expect(error?.exitCode == .noInput && error?.description.contains("holds no ternary.safetensors") == true)
+    }
+
     @Test func `slashes at the end are left out`() throws {
         let folder = try TemporaryFolder()
         try run(folder, "run/model/config.json", "run/rotations.safetensors", "model/config.json")

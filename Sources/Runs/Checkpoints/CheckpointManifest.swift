@@ -143,7 +143,7 @@ extension CheckpointManifest.Identity {
     ) -> String? {
         if job != other.job { return "it was made by \(job), and this is \(other.job)" }
         if worldSize != other.worldSize, !acceptsRelayout {
-            return "it was made with \(worldSize) ranks, and there are \(other.worldSize)\(Self.relayoutAdvice)"
+            return "it was made with \(counted(worldSize, "rank")), and there are \(other.worldSize)\(Self.relayoutAdvice)"
         }
         if model != other.model { return "the model has other weights now" }
         if let data, data != other.data, !acceptsOtherData {
