@@ -334,8 +334,8 @@ extension CommandLineTests {
             // Within them.
             try interrupt("out", after: 6)
             try model.writeTokens(to: "data.safetensors", except: [5: 2, 40: 2])
-            let other = try run("rotate", out: "out", flags: ["--allow-other-data"], code: 78)
-            #expect(other.errorLines.first?.contains("text to evaluate on has other content") == true, "\(other.errors)")
+            let other = try run("rotate", out: "out", code: 78, flags: ["--allow-other-data"])
+            #expect(other.errorLines.first?.contains("text to evaluate on has other content") == true)
         }
 
         @Test func `no checkpoint where the user names one is 66`() throws {

@@ -68,7 +68,7 @@ import Testing
     @Test func `a reader is told from where relative paths lead`() throws {
         let text = try card(["data.eval.path=texts/a.txt"]).text
         #expect(text.contains("quantize models/small --set data.eval.path=texts/a.txt"))
-        #expect(text.contains("relative ones from\nwhere the command was run"))
+        #expect(text.contains("\nrelative ones from where the command was run"))
     }
 
     @Test func `more ranks are a part of the command`() throws {

@@ -70,8 +70,8 @@ struct QuantizeRecipe {
             transform == .learned
             ? "learned has nothing to learn where rotation.r1 and rotation.r2 are fixed; make one of them learned, or take "
                 + "quantize.transform=hadamard"
-            : "hadamard has nothing to rotate by where rotation.r1 and rotation.r2 are none; make one of them hadamard, or take "
-                + "quantize.transform=none"
+            : "hadamard has nothing to rotate by where rotation.r1 and rotation.r2 are none; make one of them hadamard, or "
+                + "take quantize.transform=none"
         throw ConfigurationError("quantize.transform", problem)
     }
 
