@@ -47,14 +47,13 @@ package struct FolderChat {
         "bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token",
     ]
 
-    /// A special_tokens_map.json: tokens by name or as objects with their content; of other keys than the known ones also
-    /// lists.
+    /// A special_tokens_map.json: tokens by name or as objects with their content. Other keys are not read.
     private static func tokens(_ path: String) throws(FileError) -> JSONValue {
         let map = try document(path)
         guard map == .null || map.object != nil else { throw FileError(.malformed, path, "is not a JSON object") }
-        for (key, value) in map.object?.members ?? [] {
-            let isToken = value == .null || value.string != nil || value["content"]?.string != nil
-            guard isToken || value.array != nil && !tokenKeys.contains(key) else {
+        for key in tokenKeys {
+            guard let value = map[key] else { continue }
+            guard value == .null || value.string != nil || value["content"]?.string != nil else {
                 throw FileError(.malformed, "\(path): \(key)", "is neither a token nor an object with its content")
             }
         }

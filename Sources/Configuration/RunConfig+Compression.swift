@@ -231,6 +231,8 @@ package struct RotationSettings: Sendable, Equatable {
     /// Rotations to start from, or to evaluate.
     package var path: String?
 
+    /// Whether neither R1 nor R2 is learned.
+    package var isFixed: Bool { r1 != .learned && r2 != .learned }
     /// Whether weights can be rounded while rotations are learned.
     package var canRoundWeights: Bool { objective.runsNetwork }
 

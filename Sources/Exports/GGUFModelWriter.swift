@@ -164,9 +164,8 @@ package struct GGUFModelWriter: ModelWriter {
         let own = names.last == "model" && names.count > 1 ? names.dropLast().last : names.last
         var name = own.map(String.init) ?? folder.architecture.type
         // What stands for a GGUF file is called as the file.
-        for ending in [GGUFImport.folderEnding, GGUFFile.ending] where name.hasSuffix(ending) && name != ending {
-            name.removeLast(ending.count)
-        }
+        let ending = GGUFFile.ending + GGUFImport.folderEnding
+        if name.hasSuffix(ending), name != ending { name.removeLast(ending.count) }
         return [
             ("general.architecture", .string(form.architecture)), ("general.type", .string("model")),
             ("general.name", .string(name)), ("general.file_type", .uint32(precision.fileType)),

@@ -191,7 +191,7 @@ package struct ExportRequest: Sendable {
             if let other = otherEntry {
                 throw ExportError(
                     .place, out,
-                    "holds \(other), which is no file of a model and would be removed with it; give another folder")
+                    "holds \(other), which no export writes and which would be removed with it; give another folder")
             }
             try checkOutside()
         default:
@@ -200,13 +200,17 @@ package struct ExportRequest: Sendable {
         }
     }
 
-    /// The first entry of the folder at `out`, by name, that no export writes, hidden files aside; nil where there is none.
+    /// The first entry of the folder at `out`, by name, that this program does not write; nil where there is none.
     private var otherEntry: String? {
-        let names = Set(HFFolderWriter.passedThrough + ["config.json", HFFolderWriter.provenance, "README.md"])
+        let names = Set(
+            HFFolderWriter.passedThrough + [
+                "config.json", "model.safetensors", "model.safetensors.index.json", CompressedFolder.factorFileName,
+                HFFolderWriter.provenance, "README.md", ".gitattributes",
+            ])
         return ((try? entries(ofFolder: out)) ?? []).sorted().first { name in
             guard PathKind("\(out)/\(name)", followsLinks: true) == .file else { return true }
-            let isWeights = name.hasSuffix(".safetensors") || name.hasSuffix(".safetensors.index.json")
-            return !names.contains(name) && !isWeights && !name.hasPrefix(".")
+            let isShard = name.hasPrefix("model-") && name.hasSuffix(".safetensors")
+            return !names.contains(name) && !isShard
         }
     }
 

@@ -63,7 +63,9 @@ package struct EvaluateJob: Job {
 
         /// What the linears of a compressed folder are.
         func form(_ inputs: LanguageModelInputs) -> String {
-            factors.map { "given ternary factors (\($0.count) linears)" } ?? inputs.folder.packed?.form ?? "floats"
+            guard factors != nil else { return inputs.folder.packed?.form ?? "floats" }
+            return [("ternary factors", ternary), ("integers", integers)].filter { !$0.1.isEmpty }
+                .map { "\($0.0) (\($0.1.count) linears)" }.joined(separator: " and ") + ", with the factors given"
         }
     }
 

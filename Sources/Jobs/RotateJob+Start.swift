@@ -16,7 +16,7 @@ extension RotateJob {
         _ run: LanguageModelRun<some Communicator>, drawingFrom network: Parameters<StoredTensor>
     ) throws -> Windows? {
         let rotation = run.context.config.rotation
-        guard rotation.objective != .weights else { return nil }
+        guard rotation.objective != .weights, !rotation.isFixed || rotation.starts > 1 else { return nil }
         let limit = rotation.objective.readsStoredRows ? rotation.sequences : .max
         return try run.inputs.trainingWindows(run.model, network, run.context, limit: limit)
     }
@@ -35,7 +35,9 @@ extension RotateJob {
         }
         let saved = run.checkpoints.restoredState()
         let learner: RotationLearner
-        if rotation.objective.readsStoredRows {
+        if rotation.isFixed && rotation.starts == 1 {
+            learner = made(recipe.learner, from: recipe.start)
+        } else if rotation.objective.readsStoredRows {
             learner = made(recipe.learner, from: recipe.start)
             try store(text, in: learner, context)
             if saved == nil { try learner.start(from: recipe.candidates, context.groups) }

@@ -212,17 +212,31 @@ package struct RotateJob: Job {
         try learner.finish()
         // Scoring does not need the steps' buffers.
         StoragePool.shared.trim()
-        var improvement: Improvement?
-        if recipe.learns, let before {
-            let learned = try scorer.score(learner.rotations, context.groups)
-            try run.checkAlive(trained: learned)
-            table.add("learned", "learned", table.bits, learned, try table.rotatedSize(run, recipe.quantization))
-            improvement = Improvement(before: before, after: learned, remedy: config.weightRemedy)
-        }
+        let improvement = try addResult(learner.rotations, before, to: &table, recipe, scorer, run)
         return Outcome(
             rotations: learner.rotations, base: base, orthogonalityError: learner.orthogonalityError,
             scores: Scores(table: table, improvement: improvement), windows: windows, record: record,
             tokensPerStep: loop.tokensPerStep, timing: learner.timing)
+    }
+
+    /// Adds the row of the rotations that are written, where they are not those at the start. Collective.
+    ///
+    /// - Parameter before: the score of those at the start; nil where nothing is rotated.
+    private func addResult<World: Communicator>(
+        _ rotations: Rotations, _ before: LanguageModelScore?, to table: inout ScoreTable, _ recipe: RotationRecipe,
+        _ scorer: RotatedScorer, _ run: LanguageModelRun<World>
+    ) throws -> Improvement? {
+        let config = run.context.config
+        guard let before, recipe.learns || config.rotation.starts > 1 else { return nil }
+        let score = try scorer.score(rotations, run.context.groups)
+        let size = try table.rotatedSize(run, recipe.quantization)
+        guard recipe.learns else {
+            table.add("chosen", "best of \(config.rotation.starts) starts", table.bits, score, size)
+            return nil
+        }
+        try run.checkAlive(trained: score)
+        table.add("learned", "learned", table.bits, score, size)
+        return Improvement(before: before, after: score, remedy: config.weightRemedy)
     }
 
     /// Checks that logits have changed by no more than is allowed, relative to the largest; the same on all ranks.

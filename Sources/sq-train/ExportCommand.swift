@@ -71,7 +71,7 @@ struct TargetOptions: ParsableArguments {
             valueName: "size"))
     var shardBytes: String?
 
-    @Flag(help: "Replace the file or the model's folder that is there.")
+    @Flag(help: "Replace the file or the model's folder that is there, if it holds nothing else.")
     var overwrite = false
 
     func validate() throws {

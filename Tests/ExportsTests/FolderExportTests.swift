@@ -68,8 +68,12 @@ import Testing
         try model.export("huggingface", to: "out")
         #expect(try model.refusal("huggingface")?.description.contains("--overwrite") == true)
         #expect(try model.refusal("huggingface", overwrites: true) == nil)
-        for other in ["notes.txt", "checkpoint-500"] {
-            try makeFolder(model.file("out/\(other)"))
+        for other in ["notes.txt", "my_lora.safetensors", ".env", "checkpoint-500"] {
+            if other == "checkpoint-500" {
+                try makeFolder(model.file("out/\(other)"))
+            } else {
+                try AtomicFile.write("mine", to: model.file("out/\(other)"))
+            }
             let refusal = try model.refusal("huggingface", overwrites: true)
             #expect(refusal?.description.contains("holds \(other), which") == true, "\(refusal?.description ?? "")")
             try removeTree(model.file("out/\(other)"))

@@ -115,7 +115,7 @@ import Testing
         let bits = both["bits_per_weight"]?.number
         #expect(both["products"]?["packed_ternary"]?.integer == 2 && both["model_bytes"] != fine["model_bytes"])
         #expect(bits == coarse["bits_per_weight"]?.number && bits != fine["bits_per_weight"]?.number)
-        #expect(both["rows"]?.array?.first?["label"]?.string == "given ternary factors (2 linears)")
+        #expect(both["rows"]?.array?.first?["label"]?.string == "ternary factors (2 linears), with the factors given")
         let trained = try jobs.run(
             EvaluateJob(), "eval-trained", [given, "eval.trained=\(jobs.folder.file("fine/model"))", "eval.compare=false"])
         #expect(trained["bits_per_weight"]?.number == bits)

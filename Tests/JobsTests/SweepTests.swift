@@ -241,6 +241,18 @@ import Testing
         return report
     }
 
+    @Test func `windows of one text have fronts of their own, where all runs on it tell them`() throws {
+        func data(_ windows: String?) -> String {
+            let digest = windows.map { ", \"windows_sha256\": \"\($0)\"" } ?? ""
+            return "\"model\": \"m\", \"data\": {\"eval\": {\"sha256\": \"a\"\(digest)}}"
+        }
+        func fronts(_ windows: [String?]) throws -> [Bool] {
+            try report(zip([(4, 30), (4, 31)], windows).map { ($0.0, $0.1, data($1)) }).rows.map(\.isOnFront)
+        }
+        #expect(try fronts(["x", "y"]) == [true, true] && fronts(["x", "x"]) == [true, false])
+        #expect(try fronts(["x", nil]) == [true, false] && fronts([nil, nil]) == [true, false])
+    }
+
     @Test func `runs that were scored on other windows have a front of their own`() throws {
         func data(_ text: String, _ length: Int = 64) -> String {
             "\"model\": \"m\", \"seed\": 3, \"data\": {\"sequence_length\": \(length), \"eval\": \(text), \"dropped_bytes\": 1}"

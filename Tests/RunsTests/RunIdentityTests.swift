@@ -72,9 +72,12 @@ import Testing
         var new = try identity(["training.steps=6"], data: "e")
         (old.worldSize, new.worldSize) = (4, 2)
         let told = old.changes(to: new, after: 4)
-        #expect(told.count == 3 && told[0] == "the first 4 steps followed the schedule of training.steps=4")
-        #expect(told[1].hasSuffix(" \(try #require(old.data)) (a)") && told[2].contains("taken on 4"))
+        #expect(told.count == 3 && told[0] == "until step 4 the schedule was that of training.steps=4")
+        #expect(told[1].hasSuffix(" \(try #require(old.data)) (a)") && told[2].contains("it ran on 4"))
         #expect(old.changes(to: old, after: 4).isEmpty)
+        let drawn = try identity(["training.steps=4", "training.schedule=constant"], data: "sampled")
+        let later = try identity(["training.steps=6"])
+        #expect(drawn.changes(to: later, after: 4) == ["until step 4 it learned from what the model drew"])
     }
 
     @Test func `a text to evaluate on that has changed is refused, also where other data to learn from are accepted`() throws {

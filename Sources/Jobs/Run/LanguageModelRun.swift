@@ -63,8 +63,8 @@ struct LanguageModelRun<World: Communicator> {
         for warning in inputs.folder.warnings { context.reporter.note("warning: \(warning)") }
         if config.model.storage == .bf16, let matrix = try inputs.folder.matrixBeyondBFloat16() {
             context.reporter.note(
-                "warning: \(matrix) and other matrices are rounded to bfloat16 by model.storage=bf16, also where full "
-                    + "precision is scored; model.storage=file leaves them as they are")
+                "warning: model.storage=bf16 rounds what the folder holds more precisely, such as \(matrix), also where full "
+                    + "precision is scored; model.storage=file leaves it as it is")
         }
         if let saved = checkpoints.resumed {
             context.reporter.note("resumes after step \(saved.manifest.step), from \(saved.path)")

@@ -12,6 +12,8 @@ struct SweepReport {
         var model = ""
         /// What its scores were computed on; those of other texts cannot be compared with it.
         var evaluation = ""
+        /// SHA-256 of the scored windows' tokens; nil where the model drew them, and in summaries of earlier versions.
+        var windows: String?
         var label = ""
         var perplexity: Double?
         var divergence: Double?
@@ -56,6 +58,7 @@ struct SweepReport {
         var row = Row(run: run)
         row.model = named(summary["model"]?.string ?? "")
         row.evaluation = Self.evaluation(summary)
+        row.windows = summary["data"]?["eval"]?["windows_sha256"]?.string
         let scored = summary["rows"]?.array ?? []
         // Earlier versions named no result, which was the last row.
         let key = summary["result"]?.string ?? scored.last?["key"]?.string
@@ -70,12 +73,12 @@ struct SweepReport {
         rows.append(row)
     }
 
-    /// The evaluated windows as a summary tells them: by the digest of their tokens, or the seed that the model drew them with.
-    /// Older summaries have the text's digest.
+    /// The evaluated windows as a summary tells them: the text by its digest, since it may be given by several paths, or the
+    /// seed that the model drew them with.
     private static func evaluation(_ summary: JSONValue) -> String {
         let data = summary["data"]
         var windows = JSONObject()
-        for key in ["windows_sha256", "sha256", "windows"] { windows[key] = data?["eval"]?[key] }
+        for key in ["sha256", "windows"] { windows[key] = data?["eval"]?[key] }
         for key in ["sequence_length", "bos"] { windows[key] = data?[key] }
         if windows["sha256"]?.string == nil { windows["seed"] = summary["seed"] }
         return JSONValue.object(windows).text(.compact, sortedKeys: true)
@@ -99,7 +102,14 @@ struct SweepReport {
     /// Marks the Pareto front of perplexity against bits per weight, for each model and text, once all runs are added.
     mutating func markFront() {
         let points = rows.indices.compactMap { index in rows[index].point.map { (index: index, point: $0) } }
-        for comparable in Dictionary(grouping: points, by: { rows[$0.index].scale }).values {
+        // Windows of one text may differ (data.field). Where a summary of an earlier version does not tell them, those of a
+        // text are compared.
+        let untold = Set(points.filter { rows[$0.index].windows == nil }.map { rows[$0.index].scale })
+        func comparable(_ index: Int) -> [String] {
+            let scale = rows[index].scale
+            return untold.contains(scale) ? scale : scale + [rows[index].windows ?? ""]
+        }
+        for comparable in Dictionary(grouping: points, by: { comparable($0.index) }).values {
             var last: Row.Point?
             for (index, point) in comparable.sorted(by: { $0.point < $1.point }) {
                 // Those before it have no more bits, and the last of them on the front has the least perplexity.

@@ -19,6 +19,9 @@ struct LearnedRotations: ModelTransform {
 
     func apply(_ input: TransformInput<some Communicator>) throws -> Parameters<StoredTensor> {
         let (recipe, architecture, world) = (input.recipe, input.architecture, input.run.context.groups.world)
+        guard recipe.givenRotations != nil || recipe.rotation.learns else {
+            throw TransformObstacle(reason: "nothing to learn: rotation.r1 and rotation.r2 are fixed")
+        }
         let turnsStream = (recipe.givenRotations ?? recipe.rotation.hadamard).r1 != nil
         if case .fixed(let reason) = architecture.rotatability { throw TransformObstacle(reason: "not rotatable: \(reason)") }
         let isFit = !turnsStream || input.network.foldsNorms(architecture)

@@ -62,7 +62,8 @@ struct QuantizeRecipe {
     /// - Throws: ``ConfigurationError`` where a transform would rotate or learn nothing.
     private static func checkRotations(_ config: RunConfig, _ rotation: RotationRecipe) throws(ConfigurationError) {
         let transform = config.quantize.transform
-        let rotatesNothing = rotation.hadamard.r1 == nil && rotation.hadamard.r2 == nil && !config.quantize.online
+        let online = config.quantize.online && (rotation.online.r3 != nil || rotation.online.r4 != nil)
+        let rotatesNothing = rotation.hadamard.r1 == nil && rotation.hadamard.r2 == nil && !online
         guard config.quantize.recipe != .auto, config.rotation.path == nil, ModelTransforms.named(transform).rotates,
             transform == .learned ? !rotation.learns : rotatesNothing
         else { return }

@@ -149,9 +149,6 @@ extension CheckpointManifest.Identity {
         if let data, data != other.data, !acceptsOtherData {
             return "the training data has other content now (--allow-other-data resumes with it)"
         }
-        if let evaluation, evaluation != other.evaluation {
-            return "the text to evaluate on has other content now, and it was scored before; give that text back"
-        }
         let former = RunConfig.formerValues(of: settings).filter { other.settings[$0.key] != nil }
         let settings = settings.merging(former) { own, _ in own }
         let difference = RunConfig.difference(settings, other.settings) { key in
@@ -162,22 +159,27 @@ extension CheckpointManifest.Identity {
             if key == RunConfig.formatsKey || key == RunConfig.writtenTypeKey { return true }
             return acceptsOtherData && RunConfig.isTextKey(key) || acceptsRelayout && Self.isLayoutKey(key)
         }
-        return difference.map { $0.description + (Self.isLayoutKey($0.key) ? Self.relayoutAdvice : "") }
+        if let difference { return difference.description + (Self.isLayoutKey(difference.key) ? Self.relayoutAdvice : "") }
+        guard let evaluation, evaluation != other.evaluation else { return nil }
+        return "the text to evaluate on has other content now, and it was scored before; give that text back"
     }
 
-    /// What the first `step` steps, of this run, were taken with and those of `later` are not, a part of a sentence each.
+    /// What the steps up to `step` were taken with and those of `later` are not, a part of a sentence each.
     func changes(to later: Self, after step: Int) -> [String] {
         let steps = RunConfig.stepsKey
         var result: [String] = []
-        if let before = settings[steps], let now = later.settings[steps], before != now {
-            result.append("the first \(counted(step, "step")) followed the schedule of \(steps)=\(before)")
+        if let before = settings[steps], let now = later.settings[steps], before != now,
+            settings["training.schedule"] != Schedule.constant.rawValue
+        {
+            result.append("until step \(step) the schedule was that of \(steps)=\(before)")
         }
         if let data, data != later.data {
-            let path = settings["data.train.path"].map { " (\($0))" } ?? ""
-            result.append("the first \(counted(step, "step")) learned from windows with SHA-256 \(data)\(path)")
+            let isText = settings["data.train.path"].map { $0 != "sampled" } ?? true
+            let text = isText ? "windows with SHA-256 \(data) (\(settings["data.train.path"] ?? ""))" : "what the model drew"
+            result.append("until step \(step) it learned from \(text)")
         }
         if worldSize != later.worldSize || layout != later.layout {
-            result.append("the first \(counted(step, "step")) were taken on \(arrangement)")
+            result.append("until step \(step) it ran on \(arrangement)")
         }
         return result
     }

@@ -102,7 +102,11 @@ package enum FolderAdmission: Equatable {
         }
         if resume == .never { throw FolderOccupied.beginsAnew(path, job: job) }
         // Other exports are made from the existing results.
-        func accepted(_ key: String) -> Bool { key == RunConfig.formatsKey || acceptsRelayout && RunConfig.isLayoutKey(key) }
+        func accepted(_ key: String) -> Bool {
+            // Where both rotations are fixed no steps are taken.
+            key == RunConfig.formatsKey || acceptsRelayout && RunConfig.isLayoutKey(key)
+                || key == RunConfig.stepsKey && job == ModelJob.rotate.rawValue && config.rotation.isFixed
+        }
         func acceptedBeforeEnd(_ key: String) -> Bool { accepted(key) || acceptsOtherData && RunConfig.isTextKey(key) }
         guard run.isFinished else {
             if comparesUnfinished, let begun = run.config,
