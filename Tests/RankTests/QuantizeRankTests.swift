@@ -23,8 +23,7 @@ extension RankTests {
                 let settings = SettingsRequest(assignments: [
                     "out=\(folder)/\(retraction)", "data.sequence_length=16", "data.eval.windows=2",
                     "data.sampled_sequences=4", "quantize.transform=learned", "quantize.learning_steps=\(steps)",
-                    "quantization.weights.bits=4", "quantization.weights.method=rtn", "rotation.r1=hadamard",
-                    "rotation.retraction=\(retraction)",
+                    "quantization.weights.bits=4", "quantization.weights.method=rtn", "rotation.retraction=\(retraction)",
                 ])
                 let before = world.bytesSent
                 try QuantizeJob().run(JobRequest(settings, resume: .auto), Reporter(isSpeaking: false), on: world)
