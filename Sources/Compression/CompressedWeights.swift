@@ -94,12 +94,7 @@ package struct CompressedWeights: PackedWeights {
 
     static func factorFile(_ folder: String) -> String { "\(folder)/\(CompressedFolder.factorFileName)" }
 
-    package var form: String {
-        let linears = [("ternary factors", ternary), ("integers", integers)].filter { !$0.1.isEmpty }
-            .map { "\($0.0) (\($0.1.count) linears)" }
-        return (linears + (tables.isEmpty ? [] : ["integers (\(tables.sorted().joined(separator: ", ")))"]))
-            .joined(separator: " and ")
-    }
+    package var form: String { PackedForm.text(ternary: ternary.count, integers: integers.count, tables: tables) }
 
     /// Why other programs that read compressed-tensors cannot read these weights, and what to do instead; nil where they can.
     ///

@@ -21,11 +21,9 @@ package struct DataReport {
         var dropped = 0
         for (name, windows) in [("train", training), ("eval", evaluation)] {
             guard let windows else { continue }
-            json[name] = Self.entry(windows)
-            if name == "eval", var entry = json[name]?.object {
-                entry["windows_sha256"] = .string(windows.digest())
-                json[name] = .object(entry)
-            }
+            var entry = Self.entry(windows)
+            if name == "eval" { entry["windows_sha256"] = .string(windows.digest()) }
+            json[name] = .object(entry)
             dropped += windows.source.lost.dropped
             add(Self.loss(of: windows.source) + Self.beginnings(of: windows))
         }
@@ -58,14 +56,16 @@ package struct DataReport {
     /// The same file may be read twice.
     private mutating func add(_ lines: [String]) { notes += lines.filter { !notes.contains($0) } }
 
-    private static func entry(_ windows: Windows) -> JSONValue {
+    private static func entry(_ windows: Windows) -> JSONObject {
         let source = windows.source
-        return [
-            "path": .string(source.path), "sha256": source.sha256.map { .string($0) } ?? .null,
-            "windows": .integer(windows.count),
-            "dropped_bytes": .integer(source.lost.dropped), "unknown_bytes": .integer(source.lost.unknown),
-            "skipped_lines": .integer(source.skippedLines),
-        ]
+        var entry = JSONObject()
+        entry["path"] = .string(source.path)
+        entry["sha256"] = source.sha256.map { .string($0) } ?? .null
+        entry["windows"] = .integer(windows.count)
+        entry["dropped_bytes"] = .integer(source.lost.dropped)
+        entry["unknown_bytes"] = .integer(source.lost.unknown)
+        entry["skipped_lines"] = .integer(source.skippedLines)
+        return entry
     }
 
     private static func loss(of source: TokenSource) -> [String] {

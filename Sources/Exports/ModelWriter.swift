@@ -125,7 +125,8 @@ package struct ExportRequest: Sendable {
         switch PathKind(out) {
         case .absent: try checkParent()
         case .file where overwrites:
-            guard !(read.map { $0.contains { resolvedPath($0) == resolvedPath(out) } } ?? isRead) else {
+            let isInput = read.map { $0.contains { resolvedPath($0) == resolvedPath(out) } } ?? isRead
+            guard !isInput else {
                 throw ExportError(.place, out, "is part of what is read; give another name")
             }
             let file = try InputFile(out)

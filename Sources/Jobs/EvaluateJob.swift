@@ -64,8 +64,9 @@ package struct EvaluateJob: Job {
         /// What the linears of a compressed folder are.
         func form(_ inputs: LanguageModelInputs) -> String {
             guard factors != nil else { return inputs.folder.packed?.form ?? "floats" }
-            return [("ternary factors", ternary), ("integers", integers)].filter { !$0.1.isEmpty }
-                .map { "\($0.0) (\($0.1.count) linears)" }.joined(separator: " and ") + ", with the factors given"
+            let tables = inputs.folder.packed?.tables ?? []
+            return PackedForm.text(ternary: ternary.count, integers: integers.count, tables: tables)
+                + ", with the factors given"
         }
     }
 

@@ -28,8 +28,6 @@ package struct LanguageModelInputs {
     /// SHA-256 of all token windows that training reads (`Windows/digest()`); "sampled" where the model samples them, "none" in
     /// a job that does not train.
     package let dataDigest: String
-    /// Of the windows that are scored.
-    package let evaluationDigest: String
     /// Notes for the user on the data, one line each.
     package let dataNotes: [String]
     /// The data's entry in `summary.json`.
@@ -72,7 +70,6 @@ package struct LanguageModelInputs {
         training = needsTraining ? try windows(config.data.train.path, limit: .max) : nil
         evaluation = try windows(config.data.eval.path, limit: config.data.evalWindows ?? .max)
         dataDigest = training?.digest() ?? (needsTraining ? "sampled" : "none")
-        evaluationDigest = evaluation?.digest() ?? "sampled"
         let report = DataReport(
             sequenceLength: config.data.sequenceLength, bos: config.data.bos, windowsAsked: config.data.evalWindows,
             windowsDrawn: Self.windowsDrawn(config), training: training, evaluation: evaluation, tokenizer: loaded)
@@ -122,6 +119,9 @@ extension LanguageModelInputs {
     var factorFile: String? {
         folder.packed == nil ? nil : "\(folder.path)/\(CompressedFolder.factorFileName)"
     }
+
+    /// The digest of the windows that are scored, for checkpoints.
+    var evaluationDigest: String { dataSummary["eval"]?["windows_sha256"]?.string ?? "sampled" }
 
     /// Tokens of the whole evaluation.
     func evaluationTokens(_ config: RunConfig) -> Int {

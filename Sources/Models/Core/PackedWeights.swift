@@ -22,6 +22,16 @@ package protocol PackedWeights: Sendable {
     func read(_ weight: String) throws -> any LinearOperator
 }
 
+/// What linears and tables are, such as `ternary factors (7 linears) and integers (lm_head)`.
+package enum PackedForm {
+    package static func text(ternary: Int, integers: Int, tables: Set<String>) -> String {
+        let linears = [("ternary factors", ternary), ("integers", integers)].filter { $0.1 > 0 }
+            .map { "\($0.0) (\($0.1) linears)" }
+        return (linears + (tables.isEmpty ? [] : ["integers (\(tables.sorted().joined(separator: ", ")))"]))
+            .joined(separator: " and ")
+    }
+}
+
 extension PackedWeights {
     package var warnings: [String] { [] }
 }
